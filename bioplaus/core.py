@@ -125,7 +125,8 @@ def register(
         mine = name in _live and _live[name][0].module == "__main__"
         if mine and factory.__module__ != "__main__": return factory  # a module that is imported late must not undo a user's cell
         summary = (factory.__doc__ or "").strip().split("\n")[0]
-        _live[name] = Card(name, equation, sees, paper, lr, summary, "", factory.__module__, factory.__name__), factory
+        notebook = "this session" if factory.__module__ == "__main__" else ""
+        _live[name] = Card(name, equation, sees, paper, lr, summary, notebook, factory.__module__, factory.__name__), factory
         return factory
     return known
 
