@@ -103,7 +103,7 @@ class MLP(nn.Module):
         "What the first layer sees of pixels `x`: (x − mean) / std, flat."
         mean, std = self.normalise or (0.0, 1.0)
         if x.shape[-1] != self.sizes[0]: raise BadInput(f"images of {x.shape[-1]} pixels were given to a network with sizes {self.sizes}; the first size must be {x.shape[-1]}.")
-        return (x - mean) / std
+        return (x.to(self.weights[0].dtype) - mean) / std
 
     def layers(self):
         "(W, b, activation) of each layer; the last one's activation is the identity."

@@ -9,7 +9,7 @@ __all__ = ['LOSSES', 'Phase', 'mean_outer', 'delta_v', 'delta_r', 'Delta', 'one_
 # %% ../nbs/02_rule.ipynb #imports
 import copy, inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch, torch.nn.functional as F
 from torch import Tensor, nn
@@ -117,6 +117,11 @@ def _sight(plasticity) -> tuple[str, ...]:
     if strange: raise BadInput(f"a plasticity asks for {sorted(strange)}, which no synapse can see; it may ask for {sorted(_FIELDS)}.")
     return tuple(names)
 
+def _set_grad(p: nn.Parameter, change: Tensor):
+    "Minus `change` becomes the gradient of `p`, in the same memory at each step: fresh pages would cost more than the sum."
+    if p.grad is None: p.grad = -change
+    else: torch.neg(change, out=p.grad)
+
 def _looked_up(phase: Phase, names, W: Tensor) -> dict:
     "The values of `names` at one layer; no drive is a drive of zero."
     return {n: W if n == "W" else torch.zeros_like(phase.v) if n == "drive" and phase.drive is None else getattr(phase, n) for n in names}
@@ -168,12 +173,12 @@ class Rule(nn.Module):
     def _fill(self, l: int, phase: Phase):
         "Minus the changes of layer `l` become its gradients."
         W, b = self.net.weights[l], self.net.biases[l] if self.learns_bias else None
-        W.grad = self._change(l, phase, W).neg() if phase.change is None else -phase.change[0]
-        if b is None: return
-        if phase.change is not None: b.grad = -phase.change[1]; return
+        _set_grad(W, self._change(l, phase, W) if phase.change is None else phase.change[0])
+        if b is not None: _set_grad(b, self._bias_change(l, phase, b) if phase.change is None else phase.change[1])
+
+    def _bias_change(self, l: int, phase: Phase, b: Tensor) -> Tensor:
         one = phase.v.new_ones(phase.v.shape[-2], 1)
-        from_one = Phase(one, phase.v, phase.post, phase.phi, phase.drive, one, phase.v_hat, phase.clamped, phase.modulator)
-        b.grad = self._change(l, from_one, b.unsqueeze(-1)).squeeze(-1).neg()
+        return self._change(l, replace(phase, pre=one, pre_taught=one), b.unsqueeze(-1)).squeeze(-1)
 
     def _change(self, l: int, phase: Phase, W: Tensor) -> Tensor:
         change = self.plasticity[l](**_looked_up(phase, self.sight[l], W))
