@@ -173,7 +173,8 @@ def _sources():
 
 def cards() -> dict[str, Card]:
     "All known rules by name: the package's, those of installed packages, and those registered in this process."
-    found = {c.name: c for module, text in _sources() if "@register(" in text for c in read_cards(text, module)}
+    scanned = [c for module, text in _sources() if "@register(" in text for c in read_cards(text, module)]
+    found = {c.name: c for c in sorted(scanned, key=lambda c: c.notebook)}  # in reading order
     return found | {n: c for n, (c, _) in _live.items() if n not in found or c.module != found[n].module}
 
 # %% ../nbs/00_core.ipynb #rules

@@ -1,0 +1,56 @@
+"""The notebooks as a reader and a house style see them. That they run is nbdev_test's business."""
+import ast, json, re
+from pathlib import Path
+
+import pytest
+
+NBS = sorted((Path(__file__).parent.parent / "nbs").rglob("[!_.]*.ipynb"))
+EXPORT = re.compile(r"^#\|\s*exports?\b", re.M)
+ASSERTS = re.compile(r"\b(test_\w+\(|assert |expect_fail|raises\()")
+everywhere = pytest.mark.parametrize("path", NBS, ids=lambda p: p.stem)
+
+
+def cells(path, kind="code"):
+    return [c | {"source": "".join(c["source"])} for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == kind]
+
+
+@everywhere
+def test_opens_with_title_and_promise(path):
+    first = cells(path, "markdown")[0]["source"]
+    assert re.match(r"# .+\n+> .+", first), first
+
+
+@everywhere
+def test_outputs_hold_no_error_and_no_warning(path):
+    for c in cells(path):
+        for o in c["outputs"]:
+            assert o["output_type"] != "error" and o.get("name") != "stderr", f"{c['id']}: {o}"
+
+
+@everywhere
+def test_figures_are_kept(path):
+    "The site runs no code, so a cell that names a figure must hold it."
+    for c in cells(path):
+        if re.search(r"^#\| label: fig-", c["source"], re.M):
+            assert any({"image/png", "text/html"} & set(o.get("data", {})) for o in c["outputs"]), c["id"]
+
+
+@everywhere
+def test_exported_functions_are_short(path):
+    for c in cells(path):
+        if not EXPORT.search(c["source"]): continue
+        for f in ast.walk(ast.parse(c["source"])):
+            if isinstance(f, ast.FunctionDef): assert f.end_lineno - f.lineno < 30, f"{c['id']}: {f.name}"
+
+
+@everywhere
+def test_exported_cells_are_followed_by_assertions(path):
+    exported = [c for c in cells(path) if EXPORT.search(c["source"]) and re.search(r"^\s*(def|class) ", c["source"], re.M)]
+    asserting = [c for c in cells(path) if not EXPORT.search(c["source"]) and ASSERTS.search(c["source"])]
+    assert 2 * len(asserting) >= len(exported), f"{len(exported)} exported cells, {len(asserting)} asserting ones"
+
+
+@everywhere
+def test_runs_without_the_development_tools(path):
+    "Run All must work after a plain `pip install bioplaus`."
+    for c in cells(path): assert not re.search(r"^\s*(from|import) (nbdev|fastcore|pytest)\b", c["source"], re.M), c["id"]

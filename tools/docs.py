@@ -1,0 +1,167 @@
+"""Build the documentation site without Quarto.   python tools/docs.py [--out _docs] [--readme-only]
+
+nbdev turns nbs/ into _proc/ just as `nbdev_docs` would. Then smalldocs reads the same _quarto.yml in place of `quarto render`.
+In between, _build/site is a copy of _proc in which the things that Quarto does and smalldocs doesn't are done here:
+output-file names, numbers of equations and figures, and maths from a KaTeX that lies beside the pages, so that the site works offline.
+README.md is written here and nowhere else.
+"""
+import argparse, json, os, re, shutil, subprocess, sys, time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # settings.ini names the renderer tools.show
+KATEX = "0.16.11"
+FRONT = re.compile(r"^output-file:\s*(\S+)\.html\s*$", re.M)
+EQUATION = re.compile(r"\$\$(.+?)\$\$\s*\{#(eq-[\w-]+)\}", re.S)
+REFERENCE = re.compile(r"(?<![\w`\[@])@((?:eq|fig)-[\w-]+)")
+NOTEBOOK = re.compile(r"\b[\w-]+\.ipynb\b")
+
+
+def joined(source): return "".join(source) if isinstance(source, list) else source
+
+
+def check_sidebar():
+    "Every notebook is in the sidebar, and everything in the sidebar is there."
+    listed = set(NOTEBOOK.findall((ROOT / "_quarto.yml").read_text(encoding="utf-8")))
+    there = {f.name for f in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in f.parts}
+    if listed - there: sys.exit(f"_quarto.yml lists notebooks that don't exist: {', '.join(sorted(listed - there))}")
+    if there - listed: sys.exit(f"_quarto.yml lists everything but {', '.join(sorted(there - listed))}: add them to the sidebar")
+
+
+def process():
+    "What `nbdev_docs` does before it calls Quarto; returns the processed folder."
+    from nbdev import doclinks, quarto, serve
+    quarto.refresh_quarto_yml()
+    doclinks._build_modidx()
+    return serve.proc_nbs(n_workers=1, force=True)
+
+
+def page_name(path, nb):
+    "The name a notebook's page will have: what nbdev put into its front matter."
+    front = FRONT.search(joined(nb["cells"][0]["source"])) if nb["cells"] else None
+    return (front[1] if front else path.stem) + ".ipynb"
+
+
+class Numbers:
+    "Numbers for the labelled equations and figures of one notebook."
+
+    def __init__(self): self.labels, self.count = {}, {"Equation": 0, "Figure": 0}
+
+    def next(self, kind, label):
+        self.count[kind] += 1
+        self.labels[label] = f"{kind} {self.count[kind]}"
+        return self.count[kind]
+
+    def equations(self, text):
+        tag = lambda m: f"[]{{#{m[2]}}}\n\n$${m[1].rstrip()} \\tag{{{self.next('Equation', m[2])}}}$$"
+        return EQUATION.sub(tag, text)
+
+    def caption(self, source):
+        label = re.search(r"^#\| label: (fig-[\w-]+)", source, re.M)
+        if not label: return source
+        number = self.next("Figure", label[1])
+        return re.sub(r'^(#\| fig-cap: ["\']?)', rf"\1Figure {number}: ", source, flags=re.M)
+
+    def references(self, text):
+        return REFERENCE.sub(lambda m: f"[{self.labels[m[1]]}](#{m[1]})" if m[1] in self.labels else m[0], text)
+
+
+def resolve(nb, links):
+    "Links, numbers and captions of one processed notebook, in place."
+    numbers, markdown = Numbers(), [c for c in nb["cells"] if c["cell_type"] == "markdown"]
+    for c in nb["cells"]:
+        source = joined(c["source"])
+        if c["cell_type"] == "raw": source = re.sub(r"^output-file:.*\n", "", source, flags=re.M)
+        if c["cell_type"] == "markdown": source = numbers.equations(links(source))
+        if c["cell_type"] == "code":
+            source = numbers.caption(source)
+            for data in (o.get("data", {}) for o in c.get("outputs", [])):
+                if "text/markdown" in data: data["text/markdown"] = links(joined(data["text/markdown"]))
+        c["source"] = source
+    for c in markdown: c["source"] = numbers.references(c["source"])
+    nb["metadata"].pop("widgets", None)
+
+
+def stage(proc, dest, base):
+    "Copy `proc` to `dest` with names, links and numbers resolved; `base` is the address of the published site."
+    shutil.rmtree(dest, ignore_errors=True)
+    shutil.copytree(proc, dest, ignore=shutil.ignore_patterns("*.ipynb", "_docs"))
+    nbs = {f: json.loads(f.read_text(encoding="utf-8")) for f in sorted(proc.rglob("*.ipynb"))}
+    names = {f.name: page_name(f, nb) for f, nb in nbs.items()}
+    rename = lambda text: NOTEBOOK.sub(lambda m: names.get(m[0], m[0]), text)
+    for f, nb in nbs.items():
+        resolve(nb, lambda text: rename(text.replace(base, "")))  # nbdev links to the published site; here the pages are side by side
+        (dest / f.relative_to(proc).with_name(names[f.name])).write_text(json.dumps(nb, ensure_ascii=False), encoding="utf-8")
+    for y in dest.glob("*.yml"): y.write_text(rename(y.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def readme_cell(cell, base):
+    "One cell of the index notebook as Markdown, or None where it is hidden."
+    source = joined(cell["source"]).strip()
+    if cell["cell_type"] == "markdown":
+        source = re.sub(r"\]\((?:\d+\w*_)?([\w-]+)\.ipynb(#[\w-]+)?\)", rf"]({base}\1.html\2)", source)
+        return re.sub(r"\]\((images/[^)]+)\)", r"](nbs/\1)", source)
+    if re.match(r"#\|\s*(hide|default_exp)", source): return None
+    texts = [joined(o.get("text", o.get("data", {}).get("text/markdown", o.get("data", {}).get("text/plain", "")))) for o in cell.get("outputs", [])]
+    shown = [f"```\n{t.rstrip()}\n```" for t in texts if t and not t.startswith("<Figure")]
+    return "\n\n".join([f"```python\n{source}\n```", *shown])
+
+
+def write_readme(base):
+    "README.md from the index notebook; touched at every build, so that `nbdev_docs` finds it new and leaves it alone."
+    nb = json.loads((ROOT / "nbs" / "index.ipynb").read_text(encoding="utf-8"))
+    parts = [p for p in (readme_cell(c, base) for c in nb["cells"]) if p]
+    (ROOT / "README.md").write_text("<!-- made from nbs/index.ipynb by tools/docs.py: edit the notebook -->\n\n" + "\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def add_katex(libs):
+    "Put KaTeX beside the pages, through npm; kept in _build for the next time."
+    cache = ROOT / "_build" / f"katex-{KATEX}"
+    if not cache.exists():
+        if not shutil.which("npm"): sys.exit("npm is needed once, to fetch KaTeX for the formulas: install Node.js")
+        fresh = cache.with_suffix(".part")
+        fresh.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["npm", "pack", f"katex@{KATEX}", "--silent"], cwd=fresh, check=True, stdout=subprocess.DEVNULL)
+        shutil.unpack_archive(next(fresh.glob("*.tgz")), fresh, "gztar")
+        fresh.rename(cache)
+    source, dest = cache / "package" / "dist", libs / "katex"
+    (dest / "contrib").mkdir(parents=True, exist_ok=True)
+    for name in ("katex.min.css", "katex.min.js", "contrib/auto-render.min.js"): shutil.copy(source / name, dest / name)
+    shutil.copytree(source / "fonts", dest / "fonts", ignore=shutil.ignore_patterns("*.ttf", "*.woff"), dirs_exist_ok=True)
+
+
+def build(source, out):
+    "Render the staged notebooks into `out`; returns smalldocs' warnings."
+    from smalldocs import layout
+    from smalldocs.site import build
+    layout.KATEX = "site_libs/katex"  # every page lies in the root of the site
+    site = build(source, quiet=True)
+    add_katex(site.out / "site_libs")
+    for css in site.out.glob("site_libs/themes/*.css"):  # the themes ask a font server for a font; styles.css names local ones
+        css.write_text(re.sub(r"@import\s*url\([^)]*\);?", "", css.read_text(encoding="utf-8")), encoding="utf-8")
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.copytree(site.out, out)
+    return [w for w in site.warnings if "is not built" not in w and "runs no code" not in w]
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--out", default="_docs", help="where the site shall be")
+    p.add_argument("--readme-only", action="store_true", help="write README.md and stop")
+    a = p.parse_args()
+    os.chdir(ROOT)
+    start = time.time()
+    from nbdev.config import get_config
+    cfg = get_config()
+    base = f"{cfg.doc_host}{cfg.doc_baseurl}/"
+    check_sidebar()
+    write_readme(base)
+    if a.readme_only: return 0
+    stage(process(), ROOT / "_build" / "site", base)
+    warnings = build(ROOT / "_build" / "site", ROOT / a.out)
+    for w in warnings: print("warning:", w, file=sys.stderr)
+    print(f"{len(list((ROOT / a.out).rglob('*.html')))} pages in {a.out}, {time.time() - start:.1f} s")
+    return 1 if warnings else 0
+
+
+if __name__ == "__main__": sys.exit(main())
