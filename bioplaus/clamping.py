@@ -23,7 +23,7 @@ class Clamp:
         out.clamped = out.post.lerp(one_hot(y, out.post), self.strength)
 
 # %% ../nbs/04_clamping.ipynb #rule
-@register("hebb-clamp", equation="r_L* = one-hot, ΔW = ⟨(r* − mean over units) r₋ᵀ⟩", sees="pre, post, layer", paper="as in the seed course", lr=0.0001)
+@register("hebb-clamp", equation="r_L* = one-hot, ΔW = ⟨(r* − mean over units) r₋ᵀ⟩", sees="pre, post, layer", paper="as in the seed course", lr=1.0)
 def hebb_clamp(net: MLP, strength: float = 1.0, centre: str = "units") -> Rule:
     "Hebbian learning with the output held at the label."
     return Rule(net, Clamp(strength), Hebb(centre), output="softmax", bias=False)

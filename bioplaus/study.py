@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd, torch
 from tqdm.auto import tqdm
-from .attacks import perturbation
+from .attacks import FGSM, blind_share, perturbation
 from .core import BadInput, cards, choose, read_options, whole, written_whole
 from .data import SOURCES, Task, load_task
 from .network import MLP
@@ -91,14 +91,14 @@ def measure(
     run: Run,
     task: Task,
 ) -> pd.DataFrame:
-    "Test accuracy and loss of each seed, clean and under each perturbation."
-    frames = []
+    "Test accuracy and loss of each seed, clean and under each perturbation; `blind` is the share of images on which an attack sees no gradient."
+    frames, blind = [], blind_share(run.rule, task.x_test, task.y_test).numpy()
     for spec in ("clean", *study.perturbations):
         kind = None if spec == "clean" else perturbation(spec)
         scores = evaluate(run.rule, task.x_test, task.y_test, kind, seed=study.seed)
         frames.append(pd.DataFrame({
             "task": cell.task, "classes": task.n_classes, "labels": "-".join(map(str, task.classes)), "rule": cell.rule, "seed": run.rule.net.seeds,
-            "perturbation": spec.partition(":")[0], "level": kind.level if kind else 0.0, **{k: v.double().numpy() for k, v in scores.items()}}))
+            "perturbation": spec.partition(":")[0], "level": kind.level if kind else 0.0, **{k: v.double().numpy() for k, v in scores.items()}, "blind": blind if isinstance(kind, FGSM) else 0.0}))
     return pd.concat(frames, ignore_index=True)
 
 def run_cell(
@@ -150,7 +150,7 @@ def _logging_to(out: Path | None):
 class Outcome:
     "What a study found: tidy tables of test results and of learning curves."
     study: Study
-    results: pd.DataFrame  # task, classes, labels, rule, seed, perturbation, level, accuracy, loss
+    results: pd.DataFrame  # task, classes, labels, rule, seed, perturbation, level, accuracy, loss, blind
     history: pd.DataFrame  # one row for each rule, task, epoch and seed
 
 def run_study(

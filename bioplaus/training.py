@@ -212,7 +212,7 @@ def train_epoch(
     order = torch.stack([torch.randperm(len(y), generator=stream(s, "shuffle", epoch)) for s in settings.seeds]).to(y.device)
     noise = [stream(s, "augment", epoch) for s in settings.seeds]
     for batch in order.split(settings.batch_size, dim=1):
-        xs, ys = x[batch], y[batch]
+        xs, ys = x.index_select(0, batch.flatten()).unflatten(0, batch.shape), y[batch]  # several times faster than x[batch]
         if augment is None: rule.learn(xs, ys)
         else: rule(augment(rule, xs, ys, noise), ys)
         step(); tick()
