@@ -45,4 +45,4 @@ def test_extras():
 def test_carries_its_data_with_their_licence():
     folder = files("bioplaus") / "data_files"
     assert 1e6 < len((folder / "mnist-mini.npz").read_bytes()) < 2.5e6
-    assert "CC BY-SA 3.0" in (folder / "LICENSE-mnist.txt").read_text()
+    assert "Attribution-ShareAlike 3.0" in (folder / "LICENSE-mnist.txt").read_text()

@@ -141,7 +141,8 @@ def build(source, out):
         css.write_text(re.sub(r"@import\s*url\([^)]*\);?", "", css.read_text(encoding="utf-8")), encoding="utf-8")
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree(site.out, out)
-    return [w for w in site.warnings if "is not built" not in w and "runs no code" not in w]
+    expected = ("is not built", "runs no code", "html-math-method is ignored")  # maths is drawn by KaTeX in any case
+    return [w for w in site.warnings if not any(e in w for e in expected)]
 
 
 def main():
