@@ -25,7 +25,7 @@ ACTIVATIONS = {
     "sigmoid": Activation(torch.sigmoid, lambda v, r: r * (1 - r)),
     "tanh": Activation(torch.tanh, lambda v, r: 1 - r * r),
     "relu": Activation(torch.relu, lambda v, r: (v > 0).to(v.dtype)),
-    "leaky-relu": Activation(lambda v: F.leaky_relu(v, 0.01), lambda v, r: torch.where(v > 0, 1.0, 0.01).to(v.dtype)),
+    "leaky-relu": Activation(lambda v: F.leaky_relu(v, 0.01), lambda v, r: 0.01 + 0.99 * (v > 0).to(v.dtype)),
     "elu": Activation(F.elu, lambda v, r: torch.where(v > 0, 1.0, r + 1)),
     "softplus": Activation(F.softplus, lambda v, r: torch.sigmoid(v)),
     "identity": Activation(lambda v: v, lambda v, r: torch.ones_like(v)),

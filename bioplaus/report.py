@@ -32,8 +32,9 @@ def _condition(results: pd.DataFrame) -> pd.Series:
 
 BLIND = "† the attack saw no gradient on more than 5% of the images (saturated units): this number overstates robustness."
 
-def _cell(rows: pd.DataFrame) -> str:
-    return percent(rows.accuracy.to_numpy()) + (" †" if rows.blind.mean() > 0.05 else "")
+def _dagger(*rows: pd.DataFrame) -> str: return " †" if any(r.blind.mean() > 0.05 for r in rows) else ""
+
+def _cell(rows: pd.DataFrame) -> str: return percent(rows.accuracy.to_numpy()) + _dagger(rows)
 
 def accuracy_table(
     results: pd.DataFrame, # of one task: tidy rows for each rule, seed and condition
@@ -47,10 +48,14 @@ def difference_table(
     results: pd.DataFrame, # of one task
 ) -> pd.DataFrame:
     "Each rule minus the first, paired by seed, in percentage points."
-    t = results.assign(condition=_condition(results)).pivot_table(index="condition", columns=["rule", "seed"], values="accuracy", sort=False, dropna=False)
-    first, *others = results.rule.unique()
-    cell = lambda row, rule: "{:+.1f} ± {:.1f}".format(*(100 * v for v in paired(row[rule].to_numpy(), row[first].to_numpy())))
-    return pd.DataFrame({f"{o} − {first}": t.apply(cell, axis=1, rule=o) for o in others}).rename_axis(index=None)
+    t = results.assign(condition=_condition(results))
+    rows = {k: r.set_index("seed") for k, r in t.groupby(["condition", "rule"], sort=False)}
+    first, *others = t.rule.unique()
+    def cell(condition, rule):
+        a, b = rows[condition, rule], rows[condition, first]
+        mean, half = paired(a.accuracy, b.accuracy.reindex(a.index))
+        return f"{100 * mean:+.1f} ± {100 * half:.1f}" + _dagger(a, b)
+    return pd.DataFrame({f"{o} − {first}": {c: cell(c, o) for c in t.condition.unique()} for o in others})
 
 # %% ../nbs/41_report.ipynb #text
 def title_of(results: pd.DataFrame) -> str:
