@@ -13,11 +13,16 @@ from .network import MLP
 from .rule import Free, Rule, mean_outer
 
 # %% ../nbs/03_hebbian.ipynb #hebb
-def hebb(post_taught, pre_taught): return mean_outer(post_taught, pre_taught)
+def hebb(post_taught, pre_taught):
+    "⟨r* r₋*ᵀ⟩"
+    return mean_outer(post_taught, pre_taught)
 
-def hebb_units(post_taught, pre_taught): return mean_outer(post_taught - post_taught.mean(-1, keepdim=True), pre_taught)
+def hebb_units(post_taught, pre_taught):
+    "⟨(r* − mean over units) r₋*ᵀ⟩"
+    return mean_outer(post_taught - post_taught.mean(-1, keepdim=True), pre_taught)
 
 def hebb_samples(post_taught, pre_taught):
+    "⟨(r* − ⟨r*⟩)(r₋* − ⟨r₋*⟩)ᵀ⟩, the covariance"
     return mean_outer(post_taught - post_taught.mean(-2, keepdim=True), pre_taught - pre_taught.mean(-2, keepdim=True))
 
 HEBB = {"none": hebb, "units": hebb_units, "samples": hebb_samples}

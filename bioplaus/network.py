@@ -116,7 +116,9 @@ class MLP(nn.Module):
         for W, b, act in self.layers(): rs.append(act.f(affine(rs[-1] if rs else z, W, b)))
         return rs
 
-    def activities(self, x: Tensor) -> list[Tensor]: return self.propagate(self.normalised(x))
+    def activities(self, x: Tensor) -> list[Tensor]:
+        "The activities of all layers for pixels `x`; the last are the logits."
+        return self.propagate(self.normalised(x))
 
     def forward(self, x: Tensor) -> Tensor: return self.activities(x)[-1]
 

@@ -54,9 +54,13 @@ def mean_outer(
     return (post / post.shape[-2]).mT @ pre
 
 # %% ../nbs/02_rule.ipynb #delta
-def delta_v(drive, pre_taught): return mean_outer(drive, pre_taught)
+def delta_v(drive, pre_taught):
+    "⟨(v* − v̂) r₋*ᵀ⟩"
+    return mean_outer(drive, pre_taught)
 
-def delta_r(post_taught, v_hat, phi, pre_taught): return mean_outer(post_taught - phi(v_hat), pre_taught)
+def delta_r(post_taught, v_hat, phi, pre_taught):
+    "⟨(r* − φ(v̂)) r₋*ᵀ⟩"
+    return mean_outer(post_taught - phi(v_hat), pre_taught)
 
 def Delta(
     on: str = "v", # compare pre-activations ("v") or rates ("r"; weights each unit by its slope φ′)
@@ -144,7 +148,9 @@ class Rule(nn.Module):
         self.sight = [_sight(p) for p in self.plasticity]
         self.name, self.options = "custom", {}
 
-    def transform(self, x: Tensor) -> Tensor: return self.net.normalised(x)
+    def transform(self, x: Tensor) -> Tensor:
+        "What the network is shown of pixels `x`."
+        return self.net.normalised(x)
 
     def predict(self, x: Tensor) -> Tensor:
         "Logits (S, N, classes) of pixels `x`, (N, pixels) or (S, N, pixels): the only inference map."

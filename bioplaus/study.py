@@ -58,6 +58,7 @@ class Study:
         whole(self.seeds, "seeds"), whole(self.epochs, "epochs")
 
     def cells(self) -> Iterator["Cell"]:
+        "Every rule on every task with every choice of classes."
         for task, classes, rule in itertools.product(self.tasks, self.classes, self.rules): yield Cell(rule, task, classes)
 
 @dataclass(frozen=True)

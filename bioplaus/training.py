@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd, torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from tqdm.auto import tqdm
 from .core import BadInput, RunFailed, cards, choose, stream, whole, written_whole
@@ -130,7 +130,9 @@ class Run:
     path: Path | None = None   # its folder, if it has one
     saved: int = -1            # the last epoch that is safe in the folder
 
-    def evaluate(self, x: Tensor, y: Tensor, perturb=None, seed: int = 0) -> dict: return evaluate(self.rule, x, y, perturb, seed)
+    def evaluate(self, x: Tensor, y: Tensor, perturb=None, seed: int = 0) -> dict:
+        "Accuracy and loss of every replica: see `evaluate`."
+        return evaluate(self.rule, x, y, perturb, seed)
 
     @property
     def final(self) -> pd.DataFrame:
@@ -153,7 +155,7 @@ def _save(run: Run, optimizer: torch.optim.Optimizer):
     for i, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optim.{i}.{k}": v for k, v in state.items() if isinstance(v, Tensor)}
     head = {"config": json.dumps(run.config), "epoch": str(run.epoch), "history": run.history.to_json(orient="split", double_precision=15)}
-    with written_whole(run.path / CHECKPOINT) as tmp: save_file({k: v.contiguous() for k, v in tensors.items()}, tmp, head)
+    with written_whole(run.path / CHECKPOINT) as tmp: tmp.write_bytes(save({k: v.contiguous() for k, v in tensors.items()}, head))
     run.saved = run.epoch
     with written_whole(run.path / "history.csv") as tmp: run.history.to_csv(tmp, index=False)
 

@@ -1,0 +1,92 @@
+"""What may happen to a long run: it is killed, the disk is full, the data are damaged, there is no network."""
+import gzip, json, os, signal, subprocess, sys, time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+STUDY = ["study", "--tasks", "digits", "--classes", "10", "--rules", "backprop,hebb-clamp", "--seeds", "3", "--epochs", "30", "--perturb", "gaussian:0.3"]
+PARTS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+
+
+def bioplaus(*args, **env):
+    return subprocess.Popen([sys.executable, "-m", "bioplaus.cli", *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            env={**os.environ, **{k: str(v) for k, v in env.items()}})
+
+
+def finished(*args, code=0, **env):
+    p = bioplaus(*args, **env)
+    out, err = p.communicate(timeout=300)
+    assert p.returncode == code, err
+    return out, err
+
+
+def test_a_killed_study_run_again_gives_the_same_numbers(tmp_path):
+    first = bioplaus(*STUDY, "--out", tmp_path / "killed")
+    checkpoint = tmp_path / "killed" / "cells" / "digits_10_backprop" / "history.csv"
+    while not (checkpoint.exists() and len(checkpoint.read_text().splitlines()) > 10): time.sleep(0.01)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert not (tmp_path / "killed" / "report.html").exists()
+    finished(*STUDY, "--out", tmp_path / "killed")
+    finished(*STUDY, "--out", tmp_path / "straight")
+    killed, straight = (pd.read_csv(tmp_path / d / "results.csv") for d in ("killed", "straight"))
+    pd.testing.assert_frame_equal(killed, straight)
+
+
+def test_a_full_disk_is_said_and_harms_nothing(tmp_path):
+    "A limit on file size stands in for a full disk: writing fails in the middle of a file."
+    train = ["train", "backprop", "--task", "digits", "--epochs", "2", "--out", str(tmp_path / "run")]
+    finished(*train)
+    before = (tmp_path / "run" / "checkpoint.safetensors").read_bytes()
+    limited = ("import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000));"
+               f"sys.argv = ['bioplaus', *{train!r}, '--epochs', '4']; from bioplaus.cli import main; main()")
+    done = subprocess.run([sys.executable, "-c", limited], capture_output=True, text=True)
+    assert done.returncode == 1 and "cannot write" in done.stderr and "checkpoint.safetensors" in done.stderr, done.stderr
+    assert (tmp_path / "run" / "checkpoint.safetensors").read_bytes() == before
+    assert not list((tmp_path / "run").glob(".*part"))
+    finished(*train[:-2], "--epochs", "4", *train[-2:])
+
+
+def test_absent_and_offline(tmp_path):
+    _, err = finished("data", "mnist", code=1, BIOPLAUS_DATA=tmp_path, http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9")
+    for word in (str(tmp_path), "BIOPLAUS_DATA", "mnist-mini"): assert word in err
+    assert "Traceback" not in err
+
+
+def test_truncated_data_are_named(tmp_path):
+    raw = tmp_path / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part in PARTS: (raw / part).write_bytes(b"\0" * 100)
+    _, err = finished("data", "fashion-mnist", code=1, BIOPLAUS_DATA=tmp_path)
+    assert str(raw / PARTS[0]) in err and "Delete it" in err
+
+
+@pytest.mark.skipif(not Path("/usr/share/datasets/fashion-mnist").exists(), reason="no full data set on this machine")
+def test_full_fashion_mnist(tmp_path):
+    raw = tmp_path / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part in PARTS: (raw / part).write_bytes(gzip.decompress(Path(f"/usr/share/datasets/fashion-mnist/{part}.gz").read_bytes()))
+    out, _ = finished("data", "fashion-mnist", "--json", BIOPLAUS_DATA=tmp_path)
+    counts = json.loads(out.splitlines()[-1])["per_class"]
+    assert counts["train"] == [5400] * 10 and counts["valid"] == [600] * 10 and counts["test"] == [1000] * 10
+
+
+def test_no_cuda():
+    import torch
+    if torch.cuda.is_available(): pytest.skip("there is CUDA here")
+    _, err = finished("train", "backprop", "--device", "cuda", code=2)
+    assert "'cuda' is not available" in err and "auto" in err
+
+
+def test_rules_of_an_installed_package(tmp_path):
+    "A package names its module in the entry-point group, and its rules are there."
+    (tmp_path / "mine.py").write_text('from bioplaus.rule import Backprop, Delta, Rule, register\n\n@register("twin", equation="as backprop", sees="pre, post, '
+                                      'transported weights", lr=0.2)\ndef twin(net):\n    "Backprop by another name."\n    return Rule(net, Backprop(), Delta())\n')
+    info = tmp_path / "mine-0.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 0.1\n")
+    (info / "entry_points.txt").write_text("[bioplaus.rules]\nmine = mine\n")
+    assert "Backprop by another name." in finished("rules", PYTHONPATH=tmp_path)[0]
+    same = [json.loads(finished("train", rule, "--task", "digits", "--lr", "0.2", "--json", PYTHONPATH=tmp_path)[0].splitlines()[-1])["test_accuracy"] for rule in ("twin", "backprop")]
+    assert same[0] == same[1]
