@@ -179,6 +179,7 @@ def evaluate(
     perturb: Perturb = ["gaussian:0.3", "fgsm:0.1"],
     task: Annotated[Optional[str], _option("Another task than the one it was trained on.")] = None,
     seed: Annotated[int, _option("Of the noise.")] = 0,
+    out: Annotated[Optional[Path], _option("Write a CSV file: one row for each seed and condition.")] = None,
     device: Device = "auto",
     as_json: Json = False,
 ):
@@ -193,9 +194,16 @@ def evaluate(
     t = load_task(task or trained["name"], trained["classes"], device=device)
     stored.rule.to(t.x_test.device)
     scores = {n: stored.evaluate(t.x_test, t.y_test, k, seed)["accuracy"].tolist() for n, k in kinds.items()}
+    if out: _write_scores(scores, stored.rule.net.seeds, out)
     head = f"{stored.rule.name} on {t.name}, epoch {stored.epoch}: test accuracy in %, mean ± 95% t-interval of {len(scores['clean'])} seeds"
     record = {"rule": stored.rule.name, "task": t.name, "epoch": stored.epoch, "seeds": len(scores["clean"]), "test_accuracy": scores}
     answer("\n".join([head, *(f"{n:16}{percent(a)}" for n, a in scores.items())]), record, as_json)
+
+def _write_scores(scores: dict, seeds: list, out: Path):
+    "A tidy CSV file: condition, seed, accuracy."
+    from bioplaus.core import written_whole
+    rows = [f'"{condition}",{seed},{a}' for condition, values in scores.items() for seed, a in zip(seeds, values)]
+    with written_whole(out) as tmp: tmp.write_text("\n".join(["condition,seed,accuracy", *rows]) + "\n", encoding="utf-8")
 
 # %% ../nbs/60_cli.ipynb #with-options
 def with_options(
