@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-NBS = sorted((Path(__file__).parent.parent / "nbs").rglob("[!_.]*.ipynb"))
+NBS = sorted(f for f in (Path(__file__).parent.parent / "nbs").rglob("[!_.]*.ipynb") if ".ipynb_checkpoints" not in f.parts)
 EXPORT = re.compile(r"^#\|\s*exports?\b", re.M)
 ASSERTS = re.compile(r"\b(test_\w+\(|assert |expect_fail|raises\()")
 everywhere = pytest.mark.parametrize("path", NBS, ids=lambda p: p.stem)
@@ -18,6 +18,29 @@ def cells(path, kind="code"):
 def test_opens_with_title_and_promise(path):
     first = cells(path, "markdown")[0]["source"]
     assert re.match(r"# .+\n+> .+", first), first
+
+
+@everywhere
+def test_names_its_module(path):
+    "Only the index and tutorials make no module."
+    names = [c["id"] for c in cells(path) if re.match(r"#\|\s*default_exp\s+\w", c["source"])]
+    exports = [c["id"] for c in cells(path) if EXPORT.search(c["source"])]
+    assert len(names) == (0 if path.stem == "index" or "tutorial" in path.stem else 1)
+    assert names or not exports
+
+
+def shows(source):
+    "Whether a cell can't have been run without an output: it prints, or ends with a bare name."
+    body = ast.parse(re.sub(r"^[%!].*", "", source, flags=re.M)).body
+    prints = any(isinstance(line, ast.Expr) and isinstance(line.value, ast.Call) and getattr(line.value.func, "id", "") == "print" for line in body)
+    return prints or bool(body) and isinstance(body[-1], ast.Expr) and isinstance(body[-1].value, ast.Name) and not source.rstrip().endswith(";")
+
+
+@everywhere
+def test_was_run(path):
+    "nbdev_clean removes the numbers of executed cells, so the outputs have to tell."
+    for c in cells(path):
+        if not re.search(r"^#\|\s*(hide\b|exports?\b|eval:\s*false)", c["source"], re.M) and shows(c["source"]): assert c["outputs"], c["id"]
 
 
 @everywhere
@@ -40,7 +63,7 @@ def test_exported_functions_are_short(path):
     for c in cells(path):
         if not EXPORT.search(c["source"]): continue
         for f in ast.walk(ast.parse(c["source"])):
-            if isinstance(f, ast.FunctionDef): assert f.end_lineno - f.lineno < 30, f"{c['id']}: {f.name}"
+            if isinstance(f, (ast.FunctionDef, ast.AsyncFunctionDef)): assert f.end_lineno - f.lineno < 30, f"{c['id']}: {f.name}"
 
 
 @everywhere
@@ -53,4 +76,4 @@ def test_exported_cells_are_followed_by_assertions(path):
 @everywhere
 def test_runs_without_the_development_tools(path):
     "Run All must work after a plain `pip install bioplaus`."
-    for c in cells(path): assert not re.search(r"^\s*(from|import) (nbdev|fastcore|pytest)\b", c["source"], re.M), c["id"]
+    for c in cells(path): assert not re.search(r"^\s*(from|import) (nbdev|fastcore|execnb|ghapi|pytest)\b", c["source"], re.M), c["id"]

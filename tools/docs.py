@@ -14,18 +14,28 @@ KATEX = "0.16.11"
 FRONT = re.compile(r"^output-file:\s*(\S+)\.html\s*$", re.M)
 EQUATION = re.compile(r"\$\$(.+?)\$\$\s*\{#(eq-[\w-]+)\}", re.S)
 REFERENCE = re.compile(r"(?<![\w`\[@])@((?:eq|fig)-[\w-]+)")
+FIGURE = re.compile(r"^#\| label: (fig-[\w-]+)", re.M)
 NOTEBOOK = re.compile(r"\b[\w-]+\.ipynb\b")
 
 
 def joined(source): return "".join(source) if isinstance(source, list) else source
 
 
-def check_sidebar():
+def named(item):
+    "The notebooks that a sidebar entry names, at any depth."
+    if isinstance(item, str): return {item} if item.endswith(".ipynb") else set()
+    entries = item if isinstance(item, list) else [item.get(key, []) for key in ("href", "file", "section", "contents")]
+    return set().union(*map(named, entries))
+
+
+def check_sidebar(config, nbs):
     "Every notebook is in the sidebar, and everything in the sidebar is there."
-    listed = set(NOTEBOOK.findall((ROOT / "_quarto.yml").read_text(encoding="utf-8")))
-    there = {f.name for f in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in f.parts}
+    import yaml
+    listed = named(yaml.safe_load(config.read_text(encoding="utf-8"))["website"]["sidebar"])
+    # nbdev passes over names that begin with a dot or an underscore
+    there = {f.relative_to(nbs).as_posix() for f in nbs.rglob("[!_.]*.ipynb") if ".ipynb_checkpoints" not in f.parts}
     if listed - there: sys.exit(f"_quarto.yml lists notebooks that don't exist: {', '.join(sorted(listed - there))}")
-    if there - listed: sys.exit(f"_quarto.yml lists everything but {', '.join(sorted(there - listed))}: add them to the sidebar")
+    if there - listed: sys.exit(f"the sidebar of _quarto.yml leaves out {', '.join(sorted(there - listed))}: add a line for each")
 
 
 def process():
@@ -45,9 +55,10 @@ def page_name(path, nb):
 class Numbers:
     "Numbers for the labelled equations and figures of one notebook."
 
-    def __init__(self): self.labels, self.count = {}, {"Equation": 0, "Figure": 0}
+    def __init__(self): self.labels, self.count, self.problems = {}, {"Equation": 0, "Figure": 0}, []
 
     def next(self, kind, label):
+        if label in self.labels: self.problems.append(f"two things are labelled {label}")
         self.count[kind] += 1
         self.labels[label] = f"{kind} {self.count[kind]}"
         return self.count[kind]
@@ -57,17 +68,33 @@ class Numbers:
         return EQUATION.sub(tag, text)
 
     def caption(self, source):
-        label = re.search(r"^#\| label: (fig-[\w-]+)", source, re.M)
+        label = FIGURE.search(source)
         if not label: return source
         number = self.next("Figure", label[1])
         return re.sub(r'^(#\| fig-cap: ["\']?)', rf"\1Figure {number}: ", source, flags=re.M)
 
-    def references(self, text):
-        return REFERENCE.sub(lambda m: f"[{self.labels[m[1]]}](#{m[1]})" if m[1] in self.labels else m[0], text)
+    def reference(self, match):
+        label = match[1]
+        if label in self.labels: return f"[{self.labels[label]}](#{label})"
+        self.problems.append(f"@{label} refers to nothing on this page")
+        return match[0]
+
+    def references(self, text): return REFERENCE.sub(self.reference, text)
+
+
+def one_caption(cell):
+    "smalldocs repeats the caption under every image of a cell; so the last image gets a cell of its own, and label and caption with it."
+    source, outputs = joined(cell["source"]), cell.get("outputs", [])
+    images = [n for n, o in enumerate(outputs) if "image/png" in o.get("data", {})]
+    if len(images) < 2 or not FIGURE.search(source): return [cell]
+    options, code = re.findall(r"^#\|.*\n", source, re.M), re.sub(r"^#\| (label|fig-cap):.*\n", "", source, flags=re.M)
+    last = {**cell, "id": f"{cell['id']}-last", "source": "".join(options) + "#| echo: false\n", "outputs": outputs[images[-1]:]}
+    return [{**cell, "source": code, "outputs": outputs[:images[-1]]}, last]
 
 
 def resolve(nb, links):
-    "Links, numbers and captions of one processed notebook, in place."
+    "Links, numbers and captions of one processed notebook, in place; returns what is wrong with them."
+    nb["cells"] = [part for c in nb["cells"] for part in one_caption(c)]
     numbers, markdown = Numbers(), [c for c in nb["cells"] if c["cell_type"] == "markdown"]
     for c in nb["cells"]:
         source = joined(c["source"])
@@ -80,28 +107,33 @@ def resolve(nb, links):
         c["source"] = source
     for c in markdown: c["source"] = numbers.references(c["source"])
     nb["metadata"].pop("widgets", None)
+    return numbers.problems
 
 
 def stage(proc, dest, base):
-    "Copy `proc` to `dest` with names, links and numbers resolved; `base` is the address of the published site."
+    "Copy `proc` to `dest` with names, links and numbers resolved; `base` is the published site's address. Returns what is wrong."
+    problems = []
     shutil.rmtree(dest, ignore_errors=True)
     shutil.copytree(proc, dest, ignore=shutil.ignore_patterns("*.ipynb", "_docs"))
     nbs = {f: json.loads(f.read_text(encoding="utf-8")) for f in sorted(proc.rglob("*.ipynb"))}
     names = {f.name: page_name(f, nb) for f, nb in nbs.items()}
     rename = lambda text: NOTEBOOK.sub(lambda m: names.get(m[0], m[0]), text)
     for f, nb in nbs.items():
-        resolve(nb, lambda text: rename(text.replace(base, "")))  # nbdev links to the published site; here the pages are side by side
+        # nbdev links to the published site; here the pages are side by side
+        problems += [f"{f.name}: {p}" for p in resolve(nb, lambda text: rename(text.replace(base, "")))]
         (dest / f.relative_to(proc).with_name(names[f.name])).write_text(json.dumps(nb, ensure_ascii=False), encoding="utf-8")
     for y in dest.glob("*.yml"): y.write_text(rename(y.read_text(encoding="utf-8")), encoding="utf-8")
+    return problems
 
 
 def readme_cell(cell, base):
     "One cell of the index notebook as Markdown, or None where it is hidden."
     source = joined(cell["source"]).strip()
     if cell["cell_type"] == "markdown":
-        source = re.sub(r"\]\((?:\d+\w*_)?([\w-]+)\.ipynb(#[\w-]+)?\)", rf"]({base}\1.html\2)", source)
+        source = re.sub(r"\]\((?:\d+[^\W_]*_)?([\w-]+)\.ipynb(#[\w-]+)?\)", rf"]({base}\1.html\2)", source)
         return re.sub(r"\]\((images/[^)]+)\)", r"](nbs/\1)", source)
     if re.match(r"#\|\s*(hide|default_exp)", source): return None
+    source = re.sub(r"^#\|.*\n", "", source, flags=re.M)  # notes to nbdev and Quarto, not to readers
     texts = [joined(o.get("text", o.get("data", {}).get("text/markdown", o.get("data", {}).get("text/plain", "")))) for o in cell.get("outputs", [])]
     shown = [f"```\n{t.rstrip()}\n```" for t in texts if t and not t.startswith("<Figure")]
     return "\n\n".join([f"```python\n{source}\n```", *shown])
@@ -130,6 +162,14 @@ def add_katex(libs):
     shutil.copytree(source / "fonts", dest / "fonts", ignore=shutil.ignore_patterns("*.ttf", "*.woff"), dirs_exist_ok=True)
 
 
+def replace(site, out):
+    "Put the new site in the place of an old one, and of nothing else."
+    if out.exists() and any(out.iterdir()) and not (out / "search.json").exists():
+        sys.exit(f"{out} is in use, and not by a site: name another folder, or empty it")
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.copytree(site, out)
+
+
 def build(source, out):
     "Render the staged notebooks into `out`; returns smalldocs' warnings."
     from smalldocs import layout
@@ -139,10 +179,8 @@ def build(source, out):
     add_katex(site.out / "site_libs")
     for css in site.out.glob("site_libs/themes/*.css"):  # the themes ask a font server for a font; styles.css names local ones
         css.write_text(re.sub(r"@import\s*url\([^)]*\);?", "", css.read_text(encoding="utf-8")), encoding="utf-8")
-    shutil.rmtree(out, ignore_errors=True)
-    shutil.copytree(site.out, out)
-    expected = ("is not built", "runs no code", "html-math-method is ignored")  # maths is drawn by KaTeX in any case
-    return [w for w in site.warnings if not any(e in w for e in expected)]
+    replace(site.out, out)
+    return [w for w in site.warnings if "html-math-method is ignored" not in w]  # maths is drawn by KaTeX in any case
 
 
 def main():
@@ -155,11 +193,11 @@ def main():
     from nbdev.config import get_config
     cfg = get_config()
     base = f"{cfg.doc_host}{cfg.doc_baseurl}/"
-    check_sidebar()
+    check_sidebar(ROOT / "_quarto.yml", ROOT / "nbs")
     write_readme(base)
     if a.readme_only: return 0
-    stage(process(), ROOT / "_build" / "site", base)
-    warnings = build(ROOT / "_build" / "site", ROOT / a.out)
+    warnings = stage(process(), ROOT / "_build" / "site", base)
+    warnings += build(ROOT / "_build" / "site", ROOT / a.out)
     for w in warnings: print("warning:", w, file=sys.stderr)
     print(f"{len(list((ROOT / a.out).rglob('*.html')))} pages in {a.out}, {time.time() - start:.1f} s")
     return 1 if warnings else 0

@@ -1,8 +1,22 @@
 """How a function is shown on the site: signature, docstring, and its arguments as a table (settings.ini names this renderer)."""
-import inspect
+import inspect, re
+from importlib import import_module
 
 from fastcore.docments import docments, sig2str
 from nbdev.showdoc import BasicMarkdownRenderer
+
+
+def exported(symbol):
+    "A class as the package has it: Python finds no source, and so no comments, for one defined in a notebook cell."
+    from bioplaus._modidx import d
+    homes = [module for module, names in d["syms"].items() if inspect.isclass(symbol) and f"{module}.{symbol.__qualname__}" in names]
+    return getattr(import_module(homes[0]), symbol.__qualname__, symbol) if homes else symbol
+
+
+def signature(symbol):
+    "As `sig2str` writes it, but a class is a class."
+    shown = str(sig2str(symbol))
+    return re.sub(r"->None:$", ":", shown.replace("def ", "class ", 1)) if inspect.isclass(symbol) else shown
 
 
 def text(value):
@@ -14,7 +28,7 @@ def text(value):
 
 def arguments(symbol):
     "The documented arguments of `symbol` as a Markdown table, or nothing if it has none."
-    known = {n: d for n, d in docments(symbol, full=True).items() if n != "self"}
+    known = {n: d for n, d in docments(symbol, full=True).items() if n != "self" and not (n == "return" and text(d.anno) == "")}
     if not any(d.docment or d.anno is not inspect.Parameter.empty for d in known.values()): return ""
     required = lambda n, d: d.default is inspect.Parameter.empty
     default = lambda n, d: "" if required(n, d) else f"`{d.default!r}`".replace("|", "\\|")
@@ -27,5 +41,7 @@ class DocsTable(BasicMarkdownRenderer):
 
     def _repr_markdown_(self):
         heading = super()._repr_markdown_().split("```python")[0]
-        signature = f"```python\n{sig2str(self.sym)}\n```"
-        return "\n\n".join([heading + signature, self.docs or "", arguments(self.sym)])
+        symbol = exported(self.sym)
+        # for a function without a docstring, fastcore finds that of its type: "Call self as a function."
+        docs = self.docs if inspect.isclass(symbol) or getattr(symbol, "__doc__", None) else ""
+        return "\n\n".join([f"{heading}```python\n{signature(symbol)}\n```", docs or "", arguments(symbol)])
