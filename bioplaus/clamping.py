@@ -15,7 +15,7 @@ from .rule import Rule, one_hot
 class Clamp:
     "Holds the output layer's activity at the one-hot target."
     def __init__(self, strength: float = 1.0): # 0: free, 1: held
-        if not 0 <= strength <= 1: raise BadInput(f"clamp strength must lie between 0 (free) and 1 (held); {strength!r} was given.")
+        if not isinstance(strength, (int, float)) or not 0 <= strength <= 1: raise BadInput(f"clamp strength must lie between 0 (free) and 1 (held); {strength!r} was given.")
         self.strength = strength
 
     def __call__(self, rule, phases, y):

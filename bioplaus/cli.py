@@ -24,7 +24,7 @@ def numbers(
 ) -> list:
     "A comma-separated list of numbers."
     try: return [kind(t) for t in text.split(",")]
-    except ValueError: raise BadInput(f"{what} must be a comma-separated list of numbers; {text!r} was given.") from None
+    except ValueError: raise BadInput(f"{what} must be a comma-separated list of {'whole ' if kind is int else ''}numbers; {text!r} was given.") from None
 
 def read_lr(text: str | None):
     "One rate, a list with one for each layer, or None for the rule's own."
@@ -39,8 +39,9 @@ def read_classes(text: str | None):
     return labels if len(labels) > 1 else labels[0]
 
 def read_names(items: list[str]) -> tuple:
-    "Names from a repeatable option; an item without a colon may hold several, comma-separated."
-    return tuple(n for item in items for n in ([item] if ":" in item else item.split(",")) if n)
+    "Names, with options if they have any, from a repeatable and comma-separated option."
+    starts = r",(?=\s*[\w-]+\s*(?:[:,]|$))"  # a comma before a name, and not one before the next option or inside brackets
+    return tuple(n.strip() for item in items for n in re.split(starts, item) if n.strip())
 
 # %% ../nbs/60_cli.ipynb #shared
 def _option(help: str, *names: str): return typer.Option(*names, help=help)
@@ -164,7 +165,7 @@ def _train(rule: str, options: dict, net: dict, task, out: Path | None, as_json:
     start = time.perf_counter()
     run = fit(make_rule(rule, MLP(**net), **options), task, out=out, **settings)
     accuracy = [round(a, 6) for a in run.evaluate(task.x_test, task.y_test)["accuracy"].tolist()]
-    record = {"rule": rule, "task": task.name, "classes": task.n_classes, "labels": list(task.classes), "sizes": net["sizes"], "epochs": settings["epochs"],
+    record = {"rule": rule, "task": task.name, "classes": task.n_classes, "labels": list(task.classes), "sizes": net["sizes"], "epochs": run.epoch,
               "seeds": len(accuracy), "test_accuracy": accuracy, "valid_accuracy": run.final.valid_accuracy.round(6).tolist(),
               "samples_per_second": round(run.samples_per_second, 1), "seconds": round(time.perf_counter() - start, 3), "out": str(out) if out else None}
     mean, half = interval(accuracy)
@@ -212,9 +213,10 @@ def with_options(
 ) -> tuple:
     "Each rule with those of `options` that it has; an option that no rule has is an error."
     known = {r: set(inspect.signature(find_rule(r.partition(":")[0])).parameters) for r in rules}
-    for o in read_options(",".join(options)): choose(o, sorted(set().union(*known.values()) - {"net"}), "option of these rules")
-    mine = {r: [o for o in options if o.partition("=")[0].strip() in known[r]] for r in rules}
-    return tuple(r + (("," if ":" in r else ":") + ",".join(mine[r]) if mine[r] else "") for r in rules)
+    given = read_options(",".join(options))
+    for o in given: choose(o, sorted(set().union(*known.values()) - {"net"}), "option of these rules")
+    mine = {r: ",".join(f"{o}={v}" for o, v in given.items() if o in known[r]) for r in rules}
+    return tuple(r + (("," if ":" in r else ":") + mine[r] if mine[r] else "") for r in rules)
 
 # %% ../nbs/60_cli.ipynb #study
 @app.command()
@@ -240,7 +242,7 @@ def study(
     "Compare rules on tasks over seeds, clean, noisy and attacked; write tables, figures, a report and the trained networks."
     names, pick = read_names(rules), numbers(classes, int, "--classes")
     for name in names: choose(name.partition(":")[0], cards(), "rule")
-    pick_device(device)
+    whole(seeds, "seeds"), pick_device(device)
     settings = dict(rules=with_options(names, options), tasks=read_names(tasks), classes=tuple(c or None for c in pick), seeds=seeds, act=act, epochs=epochs,
                     hidden=tuple(numbers(hidden, int, "--hidden")), lr=read_lr(lr), batch_size=batch_size, optimizer=optimizer, normalise=normalise, augment=augment)
     _study(settings | ({"perturbations": tuple(perturb)} if perturb else {}), out, device, as_json)

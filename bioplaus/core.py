@@ -7,7 +7,7 @@ __all__ = ['BadInput', 'RunFailed', 'expect_fail', 'choose', 'whole', 'read_valu
            'written_whole', 'Card', 'register', 'read_cards', 'cards', 'rules', 'find_rule']
 
 # %% ../nbs/00_core.ipynb #imports
-import ast, difflib, importlib.util, os, re, tempfile, warnings, zlib
+import ast, difflib, importlib.util, numbers, os, re, tempfile, warnings, zlib
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import entry_points
@@ -50,9 +50,9 @@ def choose(
 # %% ../nbs/00_core.ipynb #positive
 def whole(value, what: str, least: int = 1) -> int:
     "`value` as an integer of at least `least`, or a `BadInput` that names `what`."
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
         raise BadInput(f"{what} must be a whole number of at least {least}; {value!r} was given.")
-    return value
+    return int(value)
 
 # %% ../nbs/00_core.ipynb #options
 def read_value(text: str):
@@ -76,7 +76,7 @@ def stream(
 ):
     "A CPU `torch.Generator` that depends on `seed` and `keys` alone."
     import numpy as np, torch
-    address = [int(seed), *(zlib.crc32(str(k).encode()) for k in keys)]
+    address = [whole(seed, "seed", 0), *(zlib.crc32(str(k).encode()) for k in keys)]
     return torch.Generator().manual_seed(int(np.random.SeedSequence(address).generate_state(1, np.uint64)[0] >> 1))
 
 # %% ../nbs/00_core.ipynb #device
@@ -98,6 +98,7 @@ def written_whole(
 ):
     "Yield a temporary path; on leaving, it becomes `path` in one step. If anything fails, `path` is as it was."
     path = Path(path)
+    if path.is_dir(): raise BadInput(f"{path} is a folder; give the name of a file.")
     tmp = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,8 +6,9 @@
 __all__ = ['SOURCES', 'Task', 'data_folder', 'load_task', 'from_tensors']
 
 # %% ../nbs/00_data.ipynb #imports
-import hashlib, os, sys
+import hashlib, os, sys, zlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 
@@ -35,6 +36,11 @@ class Task:
     def n_in(self) -> int: return self.x_train.shape[1]
     @property
     def n_classes(self) -> int: return len(self.classes)
+
+    @cached_property
+    def fingerprint(self) -> int:
+        "A checksum of all images and labels: a stored result belongs to these data and no others."
+        return zlib.crc32(b"".join(v.cpu().numpy().tobytes() for v in vars(self).values() if isinstance(v, Tensor)))
 
     def __repr__(self):
         sizes = "/".join(str(len(y)) for y in (self.y_train, self.y_valid, self.y_test))
@@ -90,9 +96,11 @@ def _task(name, train, test, classes, validation, seed, norm=None, valid=None) -
     parts = (x, y, *_subset(*valid, classes)) if valid else _split(x, y, validation, seed)
     parts = [_flat(p) if i % 2 == 0 else torch.from_numpy(p) for i, p in enumerate((*parts, *_subset(*test, classes)))]
     for x in parts[::2]:
-        if x.min() < 0 or x.max() > 1:
+        if not len(x): raise BadInput("the training, validation or test images are none; each part needs some.")
+        if not (x.min() >= 0 and x.max() <= 1):  # NaN fails this, too
             raise BadInput(f"pixels must lie in [0, 1], for noise and attacks are stated in that range; these lie in [{x.min():.3g}, {x.max():.3g}]. Rescale them first.")
     mean, std = norm or (parts[0].mean().item(), parts[0].std().item())
+    if not std: raise BadInput("all training pixels have the same value, so they cannot be normalised and hold nothing to learn.")
     return Task(name, *parts, classes=classes, shape=tuple(train[0].shape[1:]), mean=mean, std=std)
 
 # %% ../nbs/00_data.ipynb #mini
@@ -180,6 +188,7 @@ def load_task(
     "Load a classification task, split and on its device. Validation images are taken from the training images only."
     read, norm = SOURCES[choose(name, SOURCES, "task")]
     choose(normalise, ("standard", "unit"), "normalisation")
+    whole(seed, "seed", 0)
     device = pick_device(device)
     train, test = read()
     classes = _wanted(classes, sorted(set(train[1].tolist())), name)
@@ -198,8 +207,10 @@ def from_tensors(
 ) -> Task:
     "A `Task` from tensors or arrays; classes are the sorted labels of `y_train`."
     choose(normalise, ("standard", "unit"), "normalisation")
+    if (x_valid is None) != (y_valid is None): raise BadInput("x_valid and y_valid go together; one of them is missing.")
     pairs = [(torch.as_tensor(x).cpu().to(torch.float32).numpy(), torch.as_tensor(y).cpu().numpy())
              for x, y in ((x_train, y_train), (x_test, y_test), (x_valid, y_valid)) if x is not None]
+    if any(y.ndim != 1 for _, y in pairs): raise BadInput(f"labels must be one number for each image; their shapes are {[y.shape for _, y in pairs]}.")
     classes = tuple(sorted(set(pairs[0][1].tolist())))
     strange = set().union(*(p[1].tolist() for p in pairs[1:])) - set(classes)
     if strange: raise BadInput(f"labels {sorted(strange)} are tested and never trained; the training labels are {list(classes)}.")

@@ -64,9 +64,9 @@ def _checked_sizes(sizes) -> tuple[int, ...]:
 
 def _checked_seeds(seed, replicas: int) -> list[int]:
     "One seed per replica: `seed`, `seed + 1`, ... unless a list is given."
-    if isinstance(seed, int): return [seed + s for s in range(whole(replicas, "replicas"))]
+    if not isinstance(seed, (list, tuple)): return [whole(seed, "seed", 0) + s for s in range(whole(replicas, "replicas"))]
     if len(seed) != replicas: raise BadInput(f"{len(seed)} seeds were given for {replicas} replicas; give one each, or a single number to count from.")
-    return [int(s) for s in seed]
+    return [whole(s, "seed", 0) for s in seed]
 
 # %% ../nbs/01_network.ipynb #mlp
 class MLP(nn.Module):
@@ -84,7 +84,8 @@ class MLP(nn.Module):
         self.sizes, self.replicas, self.bias, self.init = _checked_sizes(sizes), whole(replicas, "replicas"), bias, init
         self.seeds, self.normalise = _checked_seeds(seed, replicas), normalise
         self.act = act if isinstance(act, str) else "custom"
-        self.activation = ACTIVATIONS[choose(act, ACTIVATIONS, "activation")] if isinstance(act, str) else act
+        hidden = [name for name, a in ACTIVATIONS.items() if a.df]
+        self.activation = ACTIVATIONS[choose(act, hidden, "activation")] if isinstance(act, str) else act
         pairs = list(zip(self.sizes[1:], self.sizes))
         self.weights = nn.ParameterList(torch.empty(replicas, o, i) for o, i in pairs)
         self.biases = nn.ParameterList(torch.zeros(replicas, o) for o, _ in pairs if bias)

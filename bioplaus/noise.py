@@ -25,7 +25,7 @@ def standard_normal(
 # %% ../nbs/20_noise.ipynb #gaussian
 def checked_level(level, name: str, what: str) -> float:
     "`level` if it is a number of at least 0."
-    if not isinstance(level, (int, float)) or not level >= 0: raise BadInput(f"the level of {name} is {what}, at least 0; {level!r} was given.")
+    if not isinstance(level, (int, float)) or not 0 <= level < float("inf"): raise BadInput(f"the level of {name} is {what}, at least 0; {level!r} was given.")
     return float(level)
 
 @dataclass(frozen=True)

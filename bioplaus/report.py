@@ -14,17 +14,18 @@ from pathlib import Path
 import matplotlib.pyplot as plt, pandas as pd
 from matplotlib.figure import Figure
 from . import __version__
-from .core import cards, written_whole
+from .core import cards, read_options, written_whole
 from .plots import each_seed, learning_curves, robustness
 from .stats import interval, paired
-from .study import Outcome, Study, load_study, parse_rule, run_study
+from .study import Outcome, Study, load_study, run_study
 
 # %% ../nbs/41_report.ipynb #table
 def percent(values) -> str:
     "Mean ± half-width of the 95% interval, in percent; says how many seeds diverged, if any did."
     mean, half = interval(values)
     lost = int(pd.isna(values).sum())
-    return f"{100 * mean:.1f} ± {100 * half:.1f}" + (f" ({lost} diverged)" if lost else "")
+    spread = "" if pd.isna(half) else f" ± {100 * half:.1f}"  # one seed has no interval
+    return f"{100 * mean:.1f}{spread}" + (f" ({lost} diverged)" if lost else "")
 
 def _condition(results: pd.DataFrame) -> pd.Series:
     "'clean', 'gaussian 0.3', ..."
@@ -114,7 +115,10 @@ def _settings_table(study: Study) -> pd.DataFrame:
     "All settings, and the learning rate of each rule."
     lists = lambda v: ", ".join(map(str, v)) if isinstance(v, (list, tuple)) else v
     rows = {k: lists(v) for k, v in asdict(study).items() if k != "lr"}
-    for name, options in map(parse_rule, study.rules): rows[f"learning rate of {name}"] = lists(options.get("lr", study.lr or cards()[name].lr))
+    for spec in study.rules:  # a rule of a notebook is not known everywhere, and its tables can be shown all the same
+        name, _, options = spec.partition(":")
+        own = cards()[name].lr if name in cards() else "its own"
+        rows[f"learning rate of {spec}"] = lists(read_options(options).get("lr", study.lr or own))
     return pd.DataFrame({"value": rows})
 
 def _section(results: pd.DataFrame, image: bytes, seeds: int) -> str:
