@@ -100,11 +100,15 @@ class MLP(nn.Module):
     @property
     def depth(self) -> int: return len(self.weights)
 
-    def normalised(self, x: Tensor) -> Tensor:
-        "What the first layer sees of pixels `x`: (x − mean) / std, flat."
-        mean, std = self.normalise or (0.0, 1.0)
+    def flat(self, x: Tensor) -> Tensor:
+        "Pixels in the network's own number type, their count checked."
         if x.shape[-1] != self.sizes[0]: raise BadInput(f"images of {x.shape[-1]} pixels were given to a network with sizes {self.sizes}; the first size must be {x.shape[-1]}.")
-        return (x.to(self.weights[0].dtype) - mean) / std
+        return x.to(self.weights[0].dtype)
+
+    def normalised(self, x: Tensor) -> Tensor:
+        "What the first layer sees of pixels `x`: (x − mean) / std."
+        mean, std = self.normalise or (0.0, 1.0)
+        return (self.flat(x) - mean) / std
 
     def layers(self):
         "(W, b, activation) of each layer; the last one's activation is the identity."
