@@ -8,7 +8,7 @@ __all__ = ['LOSSES', 'INPUTS', 'Phase', 'mean_outer', 'delta_v', 'delta_r', 'Del
            'register', 'rules']
 
 # %% ../nbs/02_rule.ipynb #imports
-import copy, inspect
+import copy, inspect, itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -273,29 +273,32 @@ _PRE, _BUMPS = ("pre", "pre_taught"), (0.5, -0.5, 5.0)  # large ones too: a comp
 def _responds(moved: Tensor, base: Tensor) -> bool:
     return bool(((moved - base).abs() > 1e-9 * (1 + base.abs())).any())
 
-def _parts(name: str, t: Tensor) -> tuple[Tensor, Tensor]:
-    "What lies on the disturbed synapse, and what lies elsewhere in the layer."
-    if name == "W": return t[:, 0, 0], torch.cat([t[:, 0, 1:].flatten(1), t[:, 1:].flatten(1)], 1)
-    return (t[..., 0], t[..., 1:]) if name in _PRE else (t[:, 0], t[:, 1:])
-
-def _disturbed(name: str, value: Tensor, bump: float) -> Tensor:
-    "`value` with one unit, or one weight, disturbed; each sample differently, for a mean may be taken off."
+def _disturbed(name: str, value: Tensor, unit: int, bump: float) -> Tensor:
+    "`value` with one unit, or one weight of it, disturbed; each sample differently, for a mean may be taken off."
     moved = value.clone()
-    part = moved[:, 0, 0] if name == "W" else moved if name == "modulator" else moved[..., 0]
+    part = moved[:, unit, 0] if name == "W" else moved if name == "modulator" else moved[..., unit]
     part += bump if name == "W" else bump * torch.arange(1, part.shape[-1] + 1)
     return moved
 
+def _reach(name: str, moved: Tensor, base: Tensor, unit: int) -> tuple[bool, bool]:
+    "Whether synapses on the disturbed unit (or the disturbed weight) responded, and whether others of the layer did."
+    responded = (moved - base).abs() > 1e-9 * (1 + base.abs())
+    own = responded[:, unit, 0] if name == "W" else responded[..., unit] if name in _PRE else responded[:, unit]
+    near = bool(own.any())
+    own.fill_(False)
+    return near, bool(responded.any())
+
 def _synapse_sees(plasticity, given: dict) -> set[str]:
-    "The words for what `plasticity` responds to, found by disturbing what it is given."
+    "The words for what `plasticity` responds to, found by disturbing what it is given, one unit after the other."
     change = lambda new: copy.deepcopy(plasticity)(**(given | new))
     base, seen = change({}), set()
     for name in [n for n in given if n not in ("phi", "change")]:
         word = "own weight" if name == "W" else "scalar" if name == "modulator" else "pre" if name in _PRE else "post"
-        for bump in _BUMPS:
-            moved = change({name: _disturbed(name, given[name], bump)})
-            own, rest = (_responds(m, b) for m, b in zip(_parts(name, moved), _parts(name, base)))
-            seen |= {word} if own else set()
-            seen |= {"layer"} if rest and name != "modulator" else set()
+        units = 1 if name == "modulator" else given[name].shape[-2 if name == "W" else -1]
+        for unit, bump in itertools.product(range(units), _BUMPS):
+            near, far = _reach(name, change({name: _disturbed(name, given[name], unit, bump)}), base, unit)
+            seen |= {word} if near else set()
+            seen |= {"layer"} if far and name != "modulator" else set()
     return seen | ({"batch"} if _mixes_samples(change, given, base) else set())
 
 def _mixes_samples(change, given: dict, base: Tensor) -> bool:
