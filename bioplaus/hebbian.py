@@ -122,7 +122,7 @@ def with_readout(
     return Rule(net, teacher, [plasticity] * (net.depth - 1) + [last], "identity" if readout == "delta" else "softmax", bias=False, **kind)
 
 # %% ../nbs/03_hebbian.ipynb #competitive
-@register("softhebb", equation="ΔWₖ = yₖ (x − uₖ Wₖ), y = softmax(u/τ); readout", sees="pre, post, own weight, layer, batch", paper="Moraitis et al. 2022", lr=(0.3, 0.02))
+@register("softhebb", equation="ΔWₖ = yₖ (x − uₖ Wₖ), y = softmax(u/τ); readout", sees="pre, post, own weight, layer, batch", paper="Moraitis et al. 2022", lr=(0.3, 0.1))
 def softhebb(net: MLP, tau: float = 0.01, tau_readout: float = 0.05, readout: str = "delta") -> Rule:
     "Soft winner-take-all Hebb on the unit sphere, with a readout."
     return with_readout(net, partial(soft_hebb, tau=tau), readout, hidden=share_of(tau_readout), inputs="unit-norm", start=near_the_mean, schedule="linear")
