@@ -14,7 +14,7 @@ from torch import Tensor
 from .core import BadInput, register, whole
 from .hebbian import HEBB, Hebb, with_readout
 from .network import MLP, affine
-from .rule import Backprop, Delta, Phase, Rule, mean_outer, one_hot
+from .rule import Backprop, Delta, Rule, mean_outer, one_hot
 
 # %% ../nbs/04_clamping.ipynb #share
 def share(value, what: str) -> float:

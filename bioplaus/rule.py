@@ -117,9 +117,9 @@ class Readout(Backprop):
 # %% ../nbs/02_rule.ipynb #rule-helpers
 def _per_layer(plasticity, depth: int) -> list:
     "One plasticity for each layer, with a state of its own if it has any."
-    if not isinstance(plasticity, (list, tuple)): return [copy.deepcopy(plasticity) for _ in range(depth)]
+    if not isinstance(plasticity, (list, tuple)): plasticity = [plasticity] * depth
     if len(plasticity) != depth: raise BadInput(f"{len(plasticity)} plasticities were given for {depth} layers; give one for all, or one for each (None freezes a layer).")
-    return list(plasticity)
+    return [copy.deepcopy(p) for p in plasticity]
 
 _FIELDS = {"pre", "v", "post", "phi", "drive", "pre_taught", "v_hat", "v_taught", "post_taught", "modulator", "change", "W"}
 

@@ -96,9 +96,10 @@ def measure(
     task: Task,
 ) -> pd.DataFrame:
     "Test accuracy and loss of each seed, clean and under each perturbation; `blind` is the share of images on which an attack sees no gradient."
-    frames, blind = [], blind_share(run.rule, task.x_test, task.y_test).numpy()
-    for spec in ("clean", *study.perturbations):
-        kind = None if spec == "clean" else perturbation(spec)
+    kinds = {"clean": None} | {p: perturbation(p) for p in study.perturbations}
+    attacked = any(isinstance(k, FGSM) for k in kinds.values())
+    frames, blind = [], blind_share(run.rule, task.x_test, task.y_test).numpy() if attacked else None
+    for spec, kind in kinds.items():
         scores = evaluate(run.rule, task.x_test, task.y_test, kind, seed=study.seed)
         frames.append(pd.DataFrame({
             "task": cell.task, "classes": task.n_classes, "labels": "-".join(map(str, task.classes)), "rule": cell.rule, "seed": run.rule.net.seeds,
@@ -229,8 +230,7 @@ def search_lr(
     if "lr" in parse_rule(rule)[1]: raise BadInput(f"{rule!r} has a learning rate; the search is for one.")
     stacked = [study.seed + s for _ in rates for s in range(seeds)]
     by_rate = torch.tensor([float(r) for r in rates]).repeat_interleave(seeds)
-    name, options = parse_rule(rule)
-    net = MLP((task.n_in, *study.hidden, task.n_classes), act=study.act, replicas=len(stacked), bias=study.bias, seed=stacked, init=study.init)
-    try: run = fit(make_rule(name, net, **options), task, study.epochs, by_rate, study.batch_size, study.optimizer, augment=study.augment, progress=False)
+    stack, _ = replace(study, seeds=len(stacked), seed=stacked).rule_on(rule, task.n_in, task.n_classes)
+    try: run = fit(stack, task, study.epochs, by_rate, study.batch_size, study.optimizer, augment=study.augment, progress=False)
     except Diverged as e: run = e.run
     return pd.DataFrame({"rate": [r for r in rates for _ in range(seeds)], "seed": stacked, "accuracy": run.final.valid_accuracy})
