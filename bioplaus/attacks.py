@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from .core import BadInput, choose
-from .noise import Gaussian, checked_level
+from .core import BadInput, choose, real
+from .noise import Gaussian
 from .rule import LOSSES
 
 # %% ../nbs/21_attacks.ipynb #gradient
@@ -32,7 +32,7 @@ class FGSM:
     "One step of size ε along the sign of the model's own gradient."
     level: float = 0.1 # ε, in units of the pixel range
 
-    def __post_init__(self): checked_level(self.level, "fgsm", "ε in units of the pixel range")
+    def __post_init__(self): real(self.level, "the level of fgsm (ε in units of the pixel range)")
 
     def __call__(self, rule, x: Tensor, y: Tensor, generator=None) -> Tensor:
         if x.dim() == 2: x = x.expand(rule.net.replicas, *x.shape)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LOSSES', 'INPUTS', 'Phase', 'mean_outer', 'delta_v', 'delta_r', 'Delta', 'finished', 'one_hot', 'Loss', 'Free',
-           'Backprop', 'Readout', 'Rule', 'checked_options', 'make_rule', 'backprop', 'what_it_sees', 'check_locality',
-           'register', 'rules']
+           'Backprop', 'Readout', 'Rule', 'make_rule', 'backprop', 'what_it_sees', 'check_locality', 'register',
+           'rules']
 
 # %% ../nbs/02_rule.ipynb #imports
 import copy, inspect, itertools
@@ -166,7 +166,7 @@ class Rule(nn.Module):
         hidden: Activation | None = None, # activation of the hidden units, if the rule has its own
         inputs: str = "normalised",       # "normalised" or "unit-norm"
         start: Callable | None = None,    # (rule, training input) → sets initial weights from unlabelled data
-        schedule: str = "constant",       # of the learning rate, unless `fit` is told another
+        schedule: str | tuple = "constant", # of the learning rate, unless `fit` is told another; (hidden, output) if they differ
     ):
         super().__init__()
         self.net, self.teacher, self.learns_bias = net, teacher, bias and net.bias
@@ -236,27 +236,24 @@ class Rule(nn.Module):
         if len(rates) != self.net.depth: raise BadInput(f"{len(rates)} learning rates were given for {self.net.depth} layers; give one for all, or one for each.")
         if all(p is None for p in self.plasticity): raise BadInput("every layer is frozen (its plasticity is None), so nothing would learn.")
         layers = [[W] + ([self.net.biases[l]] if self.learns_bias else []) for l, W in enumerate(self.net.weights)]
-        return [{"params": p} | ({} if r is None else {"lr": r}) for p, r, learns in zip(layers, rates, self.plasticity) if learns is not None]
+        return [{"params": p, "layer": l} | ({} if r is None else {"lr": r})
+                for l, (p, r, learns) in enumerate(zip(layers, rates, self.plasticity)) if learns is not None]
 
     def extra_repr(self): return f"name={self.name}, teacher={getattr(self.teacher, '__name__', type(self.teacher).__name__)}"
 
 # %% ../nbs/02_rule.ipynb #make-rule
-def checked_options(name: str, options: dict) -> Callable:
-    "The factory of rule `name`, after a check that it has all these options."
-    factory = find_rule(name)
-    known = list(inspect.signature(factory).parameters)[1:]
-    for o in options:
-        if not known: raise BadInput(f"rule {name!r} has no options; {o!r} was given.")
-        choose(o, known, f"option of rule {name!r}")
-    return factory
-
 def make_rule(
     name: str,  # a name out of `rules()`
     net: MLP,   # the network that shall learn
     **options,  # the rule's own options
 ) -> Rule:
     "The rule `name` on `net`."
-    rule = checked_options(name, options)(net, **options)
+    factory = find_rule(name)
+    known = list(inspect.signature(factory).parameters)[1:]
+    for o in options:
+        if not known: raise BadInput(f"rule {name!r} has no options; {o!r} was given.")
+        choose(o, known, f"option of rule {name!r}")
+    rule = factory(net, **options)
     rule.name, rule.options = name, options
     return rule
 

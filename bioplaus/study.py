@@ -220,7 +220,7 @@ def compare(
 def search_lr(
     rule: str,     # a rule's name, with options if need be
     task: Task,
-    rates: list,   # the learning rates to try
+    rates: list,   # the learning rates to try; or pairs (hidden layers, output)
     seeds: int = 5,
     **settings,    # hidden, act, bias, init, epochs, batch_size, optimizer, augment or seed, as in `Study`
 ) -> pd.DataFrame:
@@ -229,7 +229,7 @@ def search_lr(
     study = Study(rules=(rule,), seeds=seeds, **settings)
     if "lr" in parse_rule(rule)[1]: raise BadInput(f"{rule!r} has a learning rate; the search is for one.")
     stacked = [study.seed + s for _ in rates for s in range(seeds)]
-    by_rate = torch.tensor([float(r) for r in rates]).repeat_interleave(seeds)
+    by_rate = torch.tensor(rates, dtype=torch.float64).repeat_interleave(seeds, 0)
     stack, _ = replace(study, seeds=len(stacked), seed=stacked).rule_on(rule, task.n_in, task.n_classes)
     try: run = fit(stack, task, study.epochs, by_rate, study.batch_size, study.optimizer, augment=study.augment, progress=False)
     except Diverged as e: run = e.run
