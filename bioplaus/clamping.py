@@ -10,11 +10,11 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from .core import real, register, stream, whole
 from .hebbian import Hebb
 from .network import MLP, affine
-from .rule import Rule, mean_outer, one_hot
+from .rule import Rule, Teacher, mean_outer, one_hot
 
 # %% ../nbs/04_clamping.ipynb #clamp
 class Clamp:
@@ -42,7 +42,7 @@ def covariance_clamp(net: MLP, strength: float = 1.0, smooth: float = 0.0) -> Ru
     return Rule(net, Clamp(strength, smooth), Hebb("samples"), output="softmax", bias=False)
 
 # %% ../nbs/04_clamping.ipynb #projection
-class TargetProjection(nn.Module):
+class TargetProjection(Teacher):
     "Sends the one-hot target to every hidden layer through fixed random weights (Frenkel et al. 2021); `output` teaches the output layer."
     def __init__(self,
         net: MLP,

@@ -47,9 +47,10 @@ def effective_rank(
     A: Tensor, # (..., rows, columns)
 ) -> Tensor:
     "How many directions the rows of `A` use: 1 if all lie on one line, at most the smaller side (Roy & Vetterli 2007). Zero matrices have rank 0."
-    s = torch.linalg.svdvals(A)
+    A = A.mT.double() if A.shape[-1] > A.shape[-2] else A.double()
+    s = torch.linalg.eigvalsh(A.mT @ A).clamp(min=0).sqrt()  # singular values; many times faster than an SVD
     total = s.sum(-1, keepdim=True)
-    return torch.where(total[..., 0] > 0, torch.special.entr(s / total.clamp(min=1e-30)).sum(-1).exp(), 0.0)
+    return torch.where(total[..., 0] > 0, torch.special.entr(s / total.clamp(min=1e-300)).sum(-1).exp(), 0.0)
 
 # %% ../nbs/03_hebbian.ipynb #oja
 def oja(post_taught, pre_taught, W):

@@ -81,17 +81,17 @@ def competing(
     return with_readout(net, plasticity, readout, **({"schedule": "linear"} | more), hidden=hidden, inputs="unit-norm", start=near_the_mean)
 
 # %% ../nbs/04_readout.ipynb #competitive
-@register("softhebb", equation="ΔWₖ = yₖ (x − uₖ Wₖ), y = softmax(u/τ); readout", sees="pre, post, own weight, layer, batch", paper="Moraitis et al. 2022", lr=(1.0, 30.0))
+@register("softhebb", equation="ΔWₖ = yₖ (x − uₖ Wₖ), y = softmax(u/τ); readout", sees="pre, post, own weight, layer, batch", paper="Moraitis et al. 2022", lr=(0.1, 100.0))
 def softhebb(net: MLP, tau: float = 0.01, power: float | None = None, readout: str = "delta", project: float = 0.0) -> Rule:
     "Soft winner-take-all Hebb on the unit sphere, with a readout."
     return competing(net, partial(soft_hebb, tau=tau), readout, power, project=project)
 
-@register("hard-wta", equation="ΔWₖ = yₖ (x − Wₖ), y = 1 for the winner; readout", sees="pre, post, own weight, layer, batch", paper="Rumelhart & Zipser 1985", lr=(1.0, 30.0))
+@register("hard-wta", equation="ΔWₖ = yₖ (x − Wₖ), y = 1 for the winner; readout", sees="pre, post, own weight, layer, batch", paper="Rumelhart & Zipser 1985", lr=(0.1, 30.0))
 def hard_wta_rule(net: MLP, power: float | None = None, readout: str = "delta", project: float = 0.0) -> Rule:
     "Hard winner-take-all (online k-means) on the unit sphere, with a readout."
     return competing(net, hard_wta, readout, power, project=project)
 
-@register("krotov-hopfield", equation="ΔWₖ ∝ gₖ (x − uₖ Wₖ), g = 1, −Δ, 0 by rank; readout", sees="pre, post, own weight, layer, batch", paper="Krotov & Hopfield 2019", lr=(0.1, 30.0))
+@register("krotov-hopfield", equation="ΔWₖ ∝ gₖ (x − uₖ Wₖ), g = 1, −Δ, 0 by rank; readout", sees="pre, post, own weight, layer, batch", paper="Krotov & Hopfield 2019", lr=(0.03, 100.0))
 def krotov_hopfield_rule(net: MLP, anti: float = 0.2, rank: int = 2, power: float | None = None, readout: str = "delta", project: float = 0.0) -> Rule:
     "Competing hidden units, the runner-up unlearns; with a readout."
     return competing(net, partial(krotov_hopfield, anti=anti, rank=rank), readout, power, project=project)
@@ -99,28 +99,28 @@ def krotov_hopfield_rule(net: MLP, anti: float = 0.2, rank: int = 2, power: floa
 # %% ../nbs/04_readout.ipynb #spreading
 LINEAR = Activation(lambda v: v, None)
 
-@register("oja", equation="ΔW = ⟨y xᵀ⟩ − diag⟨y²⟩ W; readout", sees="pre, post, own weight", paper="Oja 1982", lr=(0.0001, 0.001))
+@register("oja", equation="ΔW = ⟨y xᵀ⟩ − diag⟨y²⟩ W; readout", sees="pre, post, own weight", paper="Oja 1982", lr=(0.000001, 0.1))
 def oja_rule(net: MLP, readout: str = "delta") -> Rule:
     "Oja's rule in every hidden unit (all find the same component), with a readout."
     return with_readout(net, oja, readout, hidden=LINEAR, start=unbiased)
 
-@register("oja-subspace", equation="ΔW = ⟨y xᵀ⟩ − ⟨y yᵀ⟩ W; readout", sees="pre, post, own weight, layer", paper="Oja 1989", lr=(0.0001, 0.01))
+@register("oja-subspace", equation="ΔW = ⟨y xᵀ⟩ − ⟨y yᵀ⟩ W; readout", sees="pre, post, own weight, layer", paper="Oja 1989", lr=(0.001, 0.01))
 def oja_subspace_rule(net: MLP, readout: str = "delta") -> Rule:
     "Oja's subspace rule (linear units span the leading components), with a readout."
     return with_readout(net, oja_subspace, readout, hidden=LINEAR, start=unbiased)
 
-@register("sanger", equation="ΔW = ⟨y xᵀ⟩ − tril⟨y yᵀ⟩ W; readout", sees="pre, post, own weight, layer", paper="Sanger 1989", lr=(0.0001, 0.01))
+@register("sanger", equation="ΔW = ⟨y xᵀ⟩ − tril⟨y yᵀ⟩ W; readout", sees="pre, post, own weight, layer", paper="Sanger 1989", lr=(0.001, 0.01))
 def sanger_rule(net: MLP, readout: str = "delta") -> Rule:
     "Sanger's rule (units find the components in order), with a readout."
     return with_readout(net, sanger, readout, hidden=LINEAR, start=unbiased)
 
-@register("bcm", equation="ΔW = ⟨y (y − θ) xᵀ⟩, θ a running mean of y²; readout", sees="pre, post, batch", paper="Bienenstock, Cooper & Munro 1982", lr=(0.01, 0.1))
+@register("bcm", equation="ΔW = ⟨y (y − θ) xᵀ⟩, θ a running mean of y²; readout", sees="pre, post, batch", paper="Bienenstock, Cooper & Munro 1982", lr=(0.01, 3.0))
 def bcm_rule(net: MLP, rate: float = 0.1, readout: str = "delta") -> Rule:
     "Hebb with a sliding threshold, in rectified units, with a readout."
     return with_readout(net, BCM(rate), readout, hidden=ACTIVATIONS["relu"], inputs="unit-norm", start=unbiased)
 
 # %% ../nbs/04_readout.ipynb #hybrids
-@register("hebb-backprop", equation="hidden ΔW = Hebb; readout ΔW = ⟨(t − softmax(v)) r₋ᵀ⟩", sees="pre, post, layer", paper="the seed course's hybrid", lr=(0.0001, 0.3))
+@register("hebb-backprop", equation="hidden ΔW = Hebb; readout ΔW = ⟨(t − softmax(v)) r₋ᵀ⟩", sees="pre, post, layer", paper="the seed course's hybrid", lr=(0.000001, 0.3))
 def hebb_backprop(net: MLP, centre: str = "units") -> Rule:
     "Hebbian hidden layers, and a readout with its own error."
     return with_readout(net, Hebb(centre))
@@ -129,13 +129,13 @@ def mixed(drive, post, pre, share=0.1, centre="units"):
     "(1 − share) Hebb + share × error"
     return (1 - share) * HEBB[centre](post, pre) + share * mean_outer(drive, pre)
 
-@register("hebb-mixed", equation="hidden ΔW = (1 − s) Hebb + s ⟨(v* − v̂) r₋ᵀ⟩", sees="pre, post, layer, transported weights", paper="as in the seed course's plan", lr=(0.0001, 0.3))
+@register("hebb-mixed", equation="hidden ΔW = (1 − s) Hebb + s ⟨(v* − v̂) r₋ᵀ⟩", sees="pre, post, layer, transported weights", paper="as in the seed course's plan", lr=(0.000001, 0.3))
 def hebb_mixed(net: MLP, share: float = 0.1, centre: str = "units") -> Rule:
     "Hebb plus a share of the backpropagated error in hidden layers; the readout by its own error."
     below = partial(mixed, share=real(share, "share of the error", most=1), centre=choose(centre, HEBB, "centring of Hebb"))
     return Rule(net, Backprop(), [below] * (net.depth - 1) + [Delta()])
 
-@register("pretrain", equation="first half: hidden ΔW of an unsupervised rule; second half: its readout", sees="pre, post, own weight, layer, batch", paper="Krotov & Hopfield 2019; Moraitis et al. 2022", lr=(1.0, 30.0))
+@register("pretrain", equation="first half: hidden ΔW of an unsupervised rule; second half: its readout", sees="pre, post, own weight, layer, batch", paper="Krotov & Hopfield 2019; Moraitis et al. 2022", lr=(1.0, 100.0))
 def pretrain(net: MLP, by: str = "softhebb", readout: str = "delta") -> Rule:
     "Unsupervised learning first, then a readout of what was learnt."
     rule = make_rule(by, net, readout=readout)
@@ -143,12 +143,12 @@ def pretrain(net: MLP, by: str = "softhebb", readout: str = "delta") -> Rule:
     return rule
 
 # %% ../nbs/04_readout.ipynb #controls
-@register("frozen", equation="hidden ΔW = 0; readout", sees="pre, post", paper="a control", lr=(1.0, 0.1))
+@register("frozen", equation="hidden ΔW = 0; readout", sees="pre, post", paper="a control", lr=(1.0, 0.3))
 def frozen(net: MLP, readout: str = "delta") -> Rule:
     "Random hidden layers that never learn, with a readout."
     return with_readout(net, None, readout)
 
-@register("frozen-softhebb", equation="hidden ΔW = 0, start and activation of SoftHebb; readout", sees="pre, post", paper="a control", lr=(1.0, 30.0))
+@register("frozen-softhebb", equation="hidden ΔW = 0, start and activation of SoftHebb; readout", sees="pre, post", paper="a control", lr=(1.0, 100.0))
 def frozen_softhebb(net: MLP, power: float | None = None, readout: str = "delta") -> Rule:
     "SoftHebb's hidden layers as they start, never learning, with a readout."
     return competing(net, None, readout, power)

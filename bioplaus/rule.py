@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LOSSES', 'INPUTS', 'Phase', 'mean_outer', 'delta_v', 'delta_r', 'Delta', 'finished', 'one_hot', 'Loss', 'Free',
-           'Backprop', 'Readout', 'Rule', 'make_rule', 'backprop', 'what_it_sees', 'check_locality', 'register',
-           'rules']
+           'Backprop', 'Readout', 'Teacher', 'Rule', 'make_rule', 'backprop', 'what_it_sees', 'check_locality',
+           'register', 'rules']
 
 # %% ../nbs/02_rule.ipynb #imports
 import copy, inspect, itertools
@@ -114,6 +114,16 @@ class Readout(Backprop):
     "Gives the output layer its own error, and sends nothing down: the teacher of a readout, which transports no weights."
     def __call__(self, rule, phases, y): phases[-1].drive = self.loss.error(phases[-1].v, y)
 
+# %% ../nbs/02_rule.ipynb #own-weights
+class Teacher(nn.Module):
+    "A teacher with weights of its own. `forward(rule, phases, y)` fills in what is taught."
+    def params(self, l: int) -> list[nn.Parameter]:
+        "Weights of the teacher that learn with layer `l`, counted from 0, by the same optimiser and at the same rate."
+        return []
+
+    def update(self, rule: "Rule", phases: list[Phase]):
+        "Called after the changes of all layers: fill the gradients of `params`, or change buffers."
+
 # %% ../nbs/02_rule.ipynb #rule-helpers
 def _per_layer(plasticity, depth: int) -> list:
     "One plasticity for each layer, with a state of its own if it has any."
@@ -186,11 +196,15 @@ class Rule(nn.Module):
         "(W, b, activation) of each layer, with the rule's own hidden activation."
         for l, (W, b, _) in enumerate(self.net.layers()): yield W, b, self.hidden if l < self.net.depth - 1 else output
 
+    def activities(self, x: Tensor) -> list[Tensor]:
+        "The activity (S, N, units) of every layer for pixels `x`, (N, pixels) or (S, N, pixels); the last are the logits."
+        rs = [self.transform(x)]
+        for W, b, act in self.layers(ACTIVATIONS["identity"]): rs.append(act.f(affine(rs[-1], W, b)))
+        return rs[1:]
+
     def predict(self, x: Tensor) -> Tensor:
-        "Logits (S, N, classes) of pixels `x`, (N, pixels) or (S, N, pixels): the only inference map."
-        r = self.transform(x)
-        for W, b, act in self.layers(ACTIVATIONS["identity"]): r = act.f(affine(r, W, b))
-        return r
+        "Logits (S, N, classes) of pixels `x`: the only inference map."
+        return self.activities(x)[-1]
 
     def phases(self, z: Tensor, y: Tensor) -> list[Phase]:
         "One `Phase` for each layer: a free pass over normalised input `z`, then the teacher."
@@ -207,7 +221,8 @@ class Rule(nn.Module):
         "`rule(x, y)` for input that has been through `transform`."
         phases = self.phases(z, y)
         for l, phase in enumerate(phases):
-            if self.plasticity[l] is not None: self._fill(l, phase)
+            if self.plasticity[l] is not None: self._fill_layer(l, phase)
+        if isinstance(self.teacher, Teacher): self.teacher.update(self, phases)
         return phases[-1].v
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
@@ -215,17 +230,21 @@ class Rule(nn.Module):
         if not 0 <= y.min() <= y.max() < self.net.sizes[-1]: raise BadInput(f"labels from {y.min()} to {y.max()} were given to a network of {self.net.sizes[-1]} outputs.")
         return self.learn(self.transform(x), y)
 
-    def _fill(self, l: int, phase: Phase):
-        "Minus the changes of layer `l` become its gradients."
-        W, b = self.net.weights[l], self.net.biases[l] if self.learns_bias else None
-        _set_grad(W, self._change(self.plasticity, l, phase, W))
+    def fill(self, W: nn.Parameter, l: int, phase: Phase):
+        "Minus the change that layer `l`'s plasticity asks of weights `W` (its own, or others that learn alike) becomes their gradient."
+        _set_grad(W, self._change(self.plasticity[l], l, phase, W))
+
+    def _fill_layer(self, l: int, phase: Phase):
+        "The gradients of weights and biases of layer `l`."
+        b = self.net.biases[l] if self.learns_bias else None
+        self.fill(self.net.weights[l], l, phase)
         if b is None: return
         one, change = phase.v.new_ones(*phase.v.shape[:-1], 1), phase.change and (phase.change[1].unsqueeze(-1),)
         from_one = replace(phase, pre=one, pre_taught=one, change=change)
-        _set_grad(b, self._change(self.bias_plasticity, l, from_one, b.unsqueeze(-1)).squeeze(-1))
+        _set_grad(b, self._change(self.bias_plasticity[l], l, from_one, b.unsqueeze(-1)).squeeze(-1))
 
-    def _change(self, plasticity: list, l: int, phase: Phase, W: Tensor) -> Tensor:
-        change = plasticity[l](**_looked_up(phase, self.sight[l], W))
+    def _change(self, plasticity: Callable, l: int, phase: Phase, W: Tensor) -> Tensor:
+        change = plasticity(**_looked_up(phase, self.sight[l], W))
         if getattr(change, "shape", None) != W.shape:
             raise BadInput(f"the plasticity of layer {l + 1} returned {_shape(change)} for weights of shape {tuple(W.shape)}. (Biases are weights from one unit that is always 1.)")
         return change
@@ -235,7 +254,8 @@ class Rule(nn.Module):
         rates = lr if isinstance(lr, (list, tuple)) else [lr] * self.net.depth
         if len(rates) != self.net.depth: raise BadInput(f"{len(rates)} learning rates were given for {self.net.depth} layers; give one for all, or one for each.")
         if all(p is None for p in self.plasticity): raise BadInput("every layer is frozen (its plasticity is None), so nothing would learn.")
-        layers = [[W] + ([self.net.biases[l]] if self.learns_bias else []) for l, W in enumerate(self.net.weights)]
+        taught = self.teacher.params if isinstance(self.teacher, Teacher) else lambda l: []
+        layers = [[W] + ([self.net.biases[l]] if self.learns_bias else []) + taught(l) for l, W in enumerate(self.net.weights)]
         return [{"params": p, "layer": l} | ({} if r is None else {"lr": r})
                 for l, (p, r, learns) in enumerate(zip(layers, rates, self.plasticity)) if learns is not None]
 
@@ -331,17 +351,20 @@ def _reads_other_weights(rule: Rule, z: Tensor, y: Tensor) -> bool:
     return False
 
 @torch.no_grad()
+def _mixes_batch(rule: Rule, z: Tensor, y: Tensor) -> bool:
+    "Whether what one sample teaches depends on the other: with samples a, a′ and b, b′, whether the changes of ab and a′b′ together are not those of a′b and ab′."
+    ab, a_b_, a_b, ab_ = (_changes(rule, z[pair], y[pair]) for pair in ([0, 2], [1, 3], [1, 2], [0, 3]))
+    return any(p is not None and _responds(p + q, r + s) for p, q, r, s in zip(ab, a_b_, a_b, ab_))
+
 def what_it_sees(
     rule: Rule, # a rule on a small network: at least 5 units in every layer but the last
 ) -> set[str]:
     "What the synapses of `rule` respond to, measured on random data: a set of the words in the table above."
     rule, g = copy.deepcopy(rule).double().cpu(), stream(0, "data")
-    z = torch.randn(2, rule.net.sizes[0], generator=g, dtype=torch.float64)
-    y = torch.randint(rule.net.sizes[-1], (2,), generator=g)
-    seen = {"transported weights"} if _reads_other_weights(rule, z, y) else set()
-    alone, base = [_changes(rule, z[i:i + 1], y[i:i + 1]) for i in range(len(y))], _changes(rule, z, y)
-    if any(b is not None and _responds(torch.stack(a).mean(0), b) for *a, b in zip(*alone, base)): seen.add("batch")
-    for phase, W, names, plasticity in zip(rule.phases(z, y), rule.net.weights, rule.sight, rule.plasticity):
+    z, y = torch.randn(4, rule.net.sizes[0], generator=g, dtype=torch.float64), torch.arange(4) % rule.net.sizes[-1]
+    seen = {"transported weights"} if _reads_other_weights(rule, z[:2], y[:2]) else set()
+    if _mixes_batch(rule, z, y): seen.add("batch")
+    for phase, W, names, plasticity in zip(rule.phases(z[:2], y[:2]), rule.net.weights, rule.sight, rule.plasticity):
         if plasticity is not None: seen |= _synapse_sees(plasticity, _looked_up(phase, names, W))
     return seen
 
