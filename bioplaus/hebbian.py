@@ -79,20 +79,19 @@ class BCM(nn.Module):
         return mean_outer(post_taught * (post_taught - self.threshold), pre_taught)
 
 # %% ../nbs/03_hebbian.ipynb #competition
-def fair_pace(y: Tensor, change: Tensor) -> Tensor:
-    "Mean changes, with units that won more than one image's worth of the batch slowed down to one."
-    won = y.abs().sum(-2)
-    return change * (y.shape[-2] / won.clamp(min=1))[..., None]
+def fair_pace(y: Tensor) -> Tensor:
+    "How much units have won, (S, N, units), scaled so that one which won more than one image's worth of the batch learns as one that won just that."
+    return y * (y.shape[-2] / y.sum(-2, keepdim=True).clamp(min=1))
 
 def soft_hebb(v_taught, v, pre_taught, W, tau=0.01):
     "yₖ (x − uₖ Wₖ) with y = softmax(u*/τ) (Moraitis et al. 2022)"
-    y = torch.softmax(v_taught / tau, -1)
-    return fair_pace(y, mean_outer(y, pre_taught) - (y * v).mean(-2).unsqueeze(-1) * W)
+    y = fair_pace(torch.softmax(v_taught / tau, -1))
+    return mean_outer(y, pre_taught) - (y * v).mean(-2).unsqueeze(-1) * W
 
 def hard_wta(v_taught, pre_taught, W):
     "yₖ (x − Wₖ) with y = 1 for the winner: online k-means (MacQueen 1967)"
-    y = F.one_hot(v_taught.argmax(-1), v_taught.shape[-1]).to(v_taught.dtype)
-    return fair_pace(y, mean_outer(y, pre_taught) - y.mean(-2).unsqueeze(-1) * W)
+    y = fair_pace(F.one_hot(v_taught.argmax(-1), v_taught.shape[-1]).to(v_taught.dtype))
+    return mean_outer(y, pre_taught) - y.mean(-2).unsqueeze(-1) * W
 
 def krotov_hopfield(v_taught, v, pre_taught, W, anti=0.4, rank=2):
     "gₖ (x − uₖ Wₖ), g = 1 for the winner and −Δ for the unit at `rank`, over the largest change (Krotov & Hopfield 2019, p = 2)"

@@ -16,14 +16,15 @@ import torch, torch.nn.functional as F
 from torch import Tensor
 from .core import BadInput, choose, real, register
 from .clamping import Clamp, TargetProjection
-from .hebbian import BCM, HEBB, Hebb, hard_wta, krotov_hopfield, oja, oja_subspace, sanger, soft_hebb
+from .hebbian import BCM, HEBB, Hebb, fair_pace, hard_wta, krotov_hopfield, oja, oja_subspace, sanger, soft_hebb
 from .network import ACTIVATIONS, MLP, Activation, affine
 from .rule import Backprop, Delta, Readout, Rule, make_rule, mean_outer
 
 # %% ../nbs/04_readout.ipynb #outstar
 def outstar(post_taught, pre_taught, W):
     "⟨(t − W) r₋⟩: Hebb with a presynaptically gated decay (Grossberg 1968)"
-    return mean_outer(post_taught, pre_taught) - pre_taught.mean(-2).unsqueeze(-2) * W
+    r = fair_pace(pre_taught)
+    return mean_outer(post_taught, r) - r.mean(-2).unsqueeze(-2) * W
 
 # %% ../nbs/04_readout.ipynb #power
 def relu_power(
@@ -67,7 +68,7 @@ def with_readout(
     if net.depth < 2: raise BadInput(f"this rule learns in hidden layers, and the sizes {net.sizes} have none; give at least one hidden size.")
     teacher, last, output = (Readout(), Delta(), "identity") if readout == "delta" else (Clamp(), outstar, "softmax")
     if project: teacher = TargetProjection(net, teacher, project)
-    return Rule(net, teacher, [plasticity] * (net.depth - 1) + [last], output, bias=False, **kind)
+    return Rule(net, teacher, [plasticity] * (net.depth - 1) + [last], output, bias=False, lr=None if readout == "delta" else (None, 0.1), **kind)
 
 def competing(
     net: MLP,

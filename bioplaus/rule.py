@@ -177,6 +177,7 @@ class Rule(nn.Module):
         inputs: str = "normalised",       # "normalised" or "unit-norm"
         start: Callable | None = None,    # (rule, training input) → sets initial weights from unlabelled data
         schedule: str | tuple = "constant", # of the learning rate, unless `fit` is told another; (hidden, output) if they differ
+        lr: tuple | None = None,          # (hidden, output) learning rates in place of those on the rule's card; None for one that stays
     ):
         super().__init__()
         self.net, self.teacher, self.learns_bias = net, teacher, bias and net.bias
@@ -186,7 +187,7 @@ class Rule(nn.Module):
         self.owned = nn.ModuleList(p for p in self.plasticity + self.bias_plasticity if isinstance(p, nn.Module))  # their state is saved with the rule
         self.sight = [_sight(p) for p in self.plasticity]
         self.hidden, self.inputs = hidden or net.activation, INPUTS[choose(inputs, INPUTS, "kind of input")]
-        self.start, self.schedule, self.name, self.options = start, schedule, "custom", {}
+        self.start, self.schedule, self.lr, self.name, self.options = start, schedule, lr, "custom", {}
 
     def transform(self, x: Tensor) -> Tensor:
         "What the network is shown of pixels `x`."

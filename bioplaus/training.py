@@ -73,7 +73,7 @@ def by_layer(value, depth: int):
 def _checked_lr(lr, rule: Rule):
     "(rate or list of rates by layer, list of rates by replica or None)"
     if isinstance(lr, Tensor): return 1.0, _rates_by_replica(lr, rule)
-    if lr is None: lr = cards()[rule.name].lr if rule.name in cards() else 0.1
+    if lr is None: lr = _default_lr(rule)
     rates = by_layer(lr, rule.net.depth)
     many = isinstance(rates, (list, tuple))
     try: rates = [None if r is None else float(r) for r in (rates if many else [rates])]
@@ -81,6 +81,12 @@ def _checked_lr(lr, rule: Rule):
     if not all(r is None or 0 < r < float("inf") for r in rates):
         raise BadInput(f"lr must be a positive number, a list with one for each layer (None for a frozen one), or a tensor with one for each replica; {lr!r} was given.")
     return (rates if many else rates[0]), None
+
+def _default_lr(rule: Rule):
+    "What the rule's card says, or the rule itself where its options want another rate."
+    card = cards()[rule.name].lr if rule.name in cards() else 0.1
+    if rule.lr is None: return card
+    return tuple(c if own is None else own for own, c in zip(rule.lr, card if isinstance(card, tuple) else (card, card)))
 
 def _rates_by_replica(lr: Tensor, rule: Rule) -> list:
     "Rates (S,), or (S, 2) for hidden layers and output, or (S, layers)."

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "_docs"
-PAGES = sorted(DOCS.glob("*.html"))
+PAGES = sorted(f for f in DOCS.rglob("*.html") if "site_libs" not in f.parts)
 NBS = {re.sub(r"^\d+[^\W_]*_", "", f.stem): f for f in (ROOT / "nbs").rglob("[!_.]*.ipynb") if ".ipynb_checkpoints" not in f.parts}
 pytestmark = pytest.mark.skipif(not PAGES, reason="no site: run python tools/docs.py")
 everywhere = pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
@@ -136,7 +136,7 @@ CUT_OFF = """() => {
 @pytest.mark.parametrize("width", [1200, 390])
 @everywhere
 def test_in_a_browser(page, width, browser, address):
-    tab, strange, complaints = opened(browser, address + page.name, width)
+    tab, strange, complaints = opened(browser, address + page.relative_to(DOCS).as_posix(), width)
     for theme in ("light", "dark"):
         assert tab.evaluate("document.documentElement.scrollWidth") <= width, f"{theme}: the page is wider than {width} px"
         assert not tab.evaluate(CUT_OFF), theme

@@ -130,7 +130,7 @@ def readme_cell(cell, base):
     "One cell of the index notebook as Markdown, or None where it is hidden."
     source = joined(cell["source"]).strip()
     if cell["cell_type"] == "markdown":
-        source = re.sub(r"\]\((?:\d+[^\W_]*_)?([\w-]+)\.ipynb(#[\w-]+)?\)", rf"]({base}\1.html\2)", source)
+        source = re.sub(r"\]\(([\w-]+/)?(?:\d+[^\W_]*_)?([\w-]+)\.ipynb(#[\w-]+)?\)", rf"]({base}\1\2.html\3)", source)
         return re.sub(r"\]\((images/[^)]+)\)", r"](nbs/\1)", source)
     if re.match(r"#\|\s*(hide|default_exp)", source): return None
     source = re.sub(r"^#\|.*\n", "", source, flags=re.M)  # notes to nbdev and Quarto, not to readers

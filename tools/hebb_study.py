@@ -32,25 +32,28 @@ class Part:
 LABEL_FREE = ("softhebb", "hard-wta", "krotov-hopfield", "oja", "oja-subspace", "sanger", "bcm", "pretrain")
 PARTS = {
     "narrow": Part(("backprop", "linear", "frozen", "frozen-softhebb", "hebb", "hebb-clamp", "covariance-clamp", *LABEL_FREE, "softhebb:project=0.05",
-                    "softhebb:readout=hebb", "softhebb:readout=hebb,project=0.05", "frozen:readout=hebb", "hebb-backprop", "hebb-mixed", "contrastive", "shuffled"), (100,), 10, 10),
-    "wide": Part(("softhebb", "krotov-hopfield", "frozen-softhebb", "backprop"), (2000,), 25, 5, tuning_epochs=2),
+                    "softhebb:readout=hebb", "softhebb:readout=hebb,project=0.05", "frozen-softhebb:readout=hebb", "hebb-backprop", "hebb-mixed", "contrastive", "shuffled"), (100,), 10, 10),
+    "wide": Part(("softhebb", "krotov-hopfield", "frozen-softhebb", "backprop"), (2000,), 20, 5),
     "one-pass": Part(("backprop", "frozen-softhebb", "softhebb"), (2000,), 1, 5, batch_size=32, tuning_epochs=1),
     "two-classes": Part(("backprop", "hebb", "hebb-clamp"), (100,), 5, 10, batch_size=32, classes=2),
 }
 
 
-def grid(spec):
+def grid(part, spec):
     "The card's rates, and up to ten times more and less of each."
     name, around = parse_rule(spec)[0], lambda r: [float(f"{r * k:.1g}") for k in (0.1, 0.3, 1, 3, 10)]
     lr = cards()[name].lr
+    if "readout=hebb" in spec: lr = (lr[0], 0.1)
     if not isinstance(lr, tuple): return around(lr)
-    return list(product([lr[0]] if name.startswith("frozen") else around(lr[0]), around(lr[1])))
+    wide = [around(lr[0])[2:], around(lr[1])[1:4]]  # large networks cost more, and like larger rates below
+    hidden, output = wide if part.hidden[0] > 1000 else map(around, lr)
+    return list(product([lr[0]] if name.startswith("frozen") else hidden, output))
 
 
 def tuned(part, spec, task):
     "The rates of a rule, and the validation accuracies that chose them."
     with contextlib.redirect_stderr(open(os.devnull, "w")):
-        found = search_lr(spec, task, grid(spec), seeds=1, epochs=part.tuning_epochs, hidden=part.hidden, batch_size=part.batch_size, seed=TUNING_SEED)
+        found = search_lr(spec, task, grid(part, spec), seeds=1, epochs=part.tuning_epochs, hidden=part.hidden, batch_size=part.batch_size, seed=TUNING_SEED)
     best = found.loc[found.accuracy.fillna(0).idxmax()]
     return best.rate, best.accuracy
 
