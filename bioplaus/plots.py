@@ -19,6 +19,8 @@ STYLE = {  # the same on the whole site; a colour for each family
     "hebb": ("vermilion", "s"), "hebb-clamp": ("orange", "D"), "covariance-clamp": ("orange", "v"), "hebb-backprop": ("vermilion", "P"), "hebb-mixed": ("vermilion", "X"),
     "softhebb": ("green", "o"), "hard-wta": ("green", "s"), "krotov-hopfield": ("green", "^"), "pretrain": ("green", "v"),
     "oja": ("purple", "o"), "oja-subspace": ("purple", "s"), "sanger": ("purple", "^"), "bcm": ("purple", "v"),
+    "fa": ("sky", "o"), "dfa": ("sky", "s"), "usf": ("purple", "P"), "brsf": ("purple", "X"), "frsf": ("purple", "*"), "kolen-pollack": ("orange", "o"), "weight-mirror": ("orange", "s"),
+    "node-perturbation": ("vermilion", "o"), "weight-perturbation": ("vermilion", "^"), "reward-hebb": ("vermilion", "v"),
     "frozen": ("black", "o"), "frozen-softhebb": ("black", "s"), "linear": ("black", "^"), "shuffled": ("black", "X"),
 }
 _OTHERS = [pair for m in "P*X<>v^" for c in ("green", "purple", "sky", "black") if (pair := (c, m)) not in STYLE.values()]

@@ -83,9 +83,9 @@ def competing(
 
 # %% ../nbs/04_readout.ipynb #competitive
 @register("softhebb", equation="ΔWₖ = yₖ (x − uₖ Wₖ), y = softmax(u/τ); readout", sees="pre, post, own weight, layer, batch", paper="Moraitis et al. 2022", lr=(0.1, 100.0))
-def softhebb(net: MLP, tau: float = 0.01, power: float | None = None, readout: str = "delta", project: float = 0.0) -> Rule:
+def softhebb(net: MLP, tau: float = 0.01, adapt: float = 0.0, power: float | None = None, readout: str = "delta", project: float = 0.0) -> Rule:
     "Soft winner-take-all Hebb on the unit sphere, with a readout."
-    return competing(net, partial(soft_hebb, tau=tau), readout, power, project=project)
+    return competing(net, partial(soft_hebb, tau=tau, adapt=adapt), readout, power, project=project)
 
 @register("hard-wta", equation="ΔWₖ = yₖ (x − Wₖ), y = 1 for the winner; readout", sees="pre, post, own weight, layer, batch", paper="Rumelhart & Zipser 1985", lr=(0.1, 30.0))
 def hard_wta_rule(net: MLP, power: float | None = None, readout: str = "delta", project: float = 0.0) -> Rule:
@@ -93,9 +93,9 @@ def hard_wta_rule(net: MLP, power: float | None = None, readout: str = "delta", 
     return competing(net, hard_wta, readout, power, project=project)
 
 @register("krotov-hopfield", equation="ΔWₖ ∝ gₖ (x − uₖ Wₖ), g = 1, −Δ, 0 by rank; readout", sees="pre, post, own weight, layer, batch", paper="Krotov & Hopfield 2019", lr=(0.03, 100.0))
-def krotov_hopfield_rule(net: MLP, anti: float = 0.2, rank: int = 2, power: float | None = None, readout: str = "delta", project: float = 0.0) -> Rule:
+def krotov_hopfield_rule(net: MLP, anti: float = 0.2, rank: int = 2, p: float = 2.0, power: float | None = None, readout: str = "delta", project: float = 0.0) -> Rule:
     "Competing hidden units, the runner-up unlearns; with a readout."
-    return competing(net, partial(krotov_hopfield, anti=anti, rank=rank), readout, power, project=project)
+    return competing(net, partial(krotov_hopfield, anti=anti, rank=rank, p=p), readout, power, project=project)
 
 # %% ../nbs/04_readout.ipynb #spreading
 LINEAR = Activation(lambda v: v, None)
