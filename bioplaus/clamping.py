@@ -36,7 +36,7 @@ def hebb_clamp(net: MLP, strength: float = 1.0, smooth: float = 0.0, centre: str
     "Hebbian learning with the output held at the label."
     return Rule(net, Clamp(strength, smooth), Hebb(centre), output="softmax", bias=False)
 
-@register("covariance-clamp", equation="r_L* = one-hot, ΔW = cov(r*, r₋)", sees="pre, post, batch", paper="Sejnowski 1977, with a clamp", lr=0.001)
+@register("covariance-clamp", equation="r_L* = one-hot, ΔW = cov(r*, r₋)", sees="pre, post, batch", paper="Sejnowski 1977, with a clamp", lr=0.0003)
 def covariance_clamp(net: MLP, strength: float = 1.0, smooth: float = 0.0) -> Rule:
     "The covariance rule with the output held at the label."
     return Rule(net, Clamp(strength, smooth), Hebb("samples"), output="softmax", bias=False)

@@ -158,12 +158,13 @@ def train(
 # %% ../nbs/60_cli.ipynb #train-body
 def _train(rule: str, options: dict, net: dict, task, out: Path | None, as_json: bool, **settings):
     "Train, test and report."
+    from bioplaus.monitors import Collapse
     from bioplaus.network import MLP
     from bioplaus.rule import make_rule
     from bioplaus.stats import interval
     from bioplaus.training import fit
     start = time.perf_counter()
-    run = fit(make_rule(rule, MLP(**net), **options), task, out=out, **settings)
+    run = fit(make_rule(rule, MLP(**net), **options), task, out=out, callbacks=[Collapse(task.x_valid)], **settings)
     accuracy = [round(a, 6) for a in run.evaluate(task.x_test, task.y_test)["accuracy"].tolist()]
     record = {"rule": rule, "task": task.name, "classes": task.n_classes, "labels": list(task.classes), "sizes": net["sizes"], "epochs": run.epoch,
               "seeds": len(accuracy), "test_accuracy": accuracy, "valid_accuracy": run.final.valid_accuracy.round(6).tolist(),
@@ -221,7 +222,7 @@ def with_options(
 # %% ../nbs/60_cli.ipynb #study
 @app.command()
 def study(
-    rules: Annotated[list[str], _option("Rules, comma-separated; may be repeated.")] = ["backprop,hebb,hebb-clamp"],
+    rules: Annotated[list[str], _option("Rules, comma-separated; may be repeated.")] = ["backprop,hebb,hebb-clamp,softhebb"],
     tasks: Annotated[list[str], _option("Tasks, comma-separated; may be repeated.")] = ["mnist-mini"],
     classes: Annotated[str, _option("Numbers of classes, each a study of its own; 0 for all of a task.")] = "2,3,10",
     hidden: Annotated[str, _option("Sizes of the hidden layers.")] = "100",

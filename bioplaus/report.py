@@ -11,7 +11,7 @@ import base64, html, io
 from dataclasses import asdict
 from pathlib import Path
 
-import matplotlib.pyplot as plt, pandas as pd
+import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from matplotlib.figure import Figure
 from . import __version__
 from .core import cards, read_options, written_whole
@@ -23,7 +23,7 @@ from .study import Outcome, Study, load_study, run_study
 def percent(values) -> str:
     "Mean ± half-width of the 95% interval, in percent; says how many seeds diverged, if any did."
     mean, half = interval(values)
-    lost = int(pd.isna(values).sum())
+    lost = int(pd.isna(np.asarray(values)).sum())
     spread = "" if pd.isna(half) else f" ± {100 * half:.1f}"  # one seed has no interval
     return f"{100 * mean:.1f}{spread}" + (f" ({lost} diverged)" if lost else "")
 

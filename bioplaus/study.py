@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from .attacks import FGSM, blind_share, perturbation
 from .core import BadInput, cards, choose, read_options, whole, written_whole
 from .data import SOURCES, Task, load_task
+from .monitors import Collapse
 from .network import MLP
 from .rule import Rule, make_rule
 from .training import Diverged, Run, checked_settings, differences, evaluate, fit, load_run
@@ -32,7 +33,7 @@ def parse_rule(
 @dataclass(frozen=True)
 class Study:
     "Everything that decides the numbers of a comparison."
-    rules: tuple = ("backprop", "hebb", "hebb-clamp")
+    rules: tuple = ("backprop", "hebb", "hebb-clamp", "softhebb")
     tasks: tuple = ("mnist-mini",)
     classes: tuple = (2, 3, 10)   # numbers of classes, or lists of labels; None for all
     seeds: int = 10               # replicas of each cell
@@ -115,7 +116,8 @@ def run_cell(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     "(results, history) of one cell: started, resumed, or just read if it is finished; `fit` sees to it that a folder belongs to this rule and these data."
     rule, lr = study.rule_on(cell.rule, task.n_in, task.n_classes)
-    try: run = fit(rule, task, study.epochs, lr, study.batch_size, study.optimizer, augment=study.augment, out=out, progress=progress)
+    monitor = Collapse(task.x_valid, warn=progress)
+    try: run = fit(rule, task, study.epochs, lr, study.batch_size, study.optimizer, callbacks=[monitor], augment=study.augment, out=out, progress=progress)
     except Diverged as e: run = e.run  # a result too: its rows are NaN
     if out and (out / "results.csv").exists(): return pd.read_csv(out / "results.csv"), _labelled(run.history, cell, task)
     results = measure(study, cell, run, task)

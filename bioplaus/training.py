@@ -327,9 +327,10 @@ def _watch(run: Run, say: Callable):
     "Say which replicas have just diverged; raise `Diverged` if none is left."
     now, before = run.final, run.history[run.history.epoch == run.epoch - 1]
     dead, old = set(now[now.valid_loss.isna()].replica), set(before[before.valid_loss.isna()].replica)
-    advice = f"at lr={run.config['fit']['replica_lr'] or run.config['fit']['lr']}: its outputs are no longer finite numbers. A smaller learning rate may help."
-    for s in sorted(dead - old): say(f"replica {s} (seed {now.seed[s]}) diverged in epoch {run.epoch} {advice}")
-    if len(dead) == len(now): raise Diverged(f"all {len(now)} replicas of rule {run.rule.name!r} diverged by epoch {run.epoch} {advice}", run)
+    lr, by_replica = run.config["fit"]["lr"], run.config["fit"]["replica_lr"]
+    advice = "its outputs are no longer finite numbers. A smaller learning rate may help."
+    for s in sorted(dead - old): say(f"replica {s} (seed {now.seed[s]}) diverged in epoch {run.epoch} at lr={by_replica[s] if by_replica else lr}: {advice}")
+    if len(dead) == len(now): raise Diverged(f"all {len(now)} replicas of rule {run.rule.name!r} diverged by epoch {run.epoch} at lr={by_replica or lr}: {advice}", run)
 
 # %% ../nbs/10_training.ipynb #start
 def _resolve(augment):

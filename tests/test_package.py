@@ -57,3 +57,12 @@ def test_carries_its_data_with_their_licence():
     folder = files("bioplaus") / "data_files"
     assert 1e6 < len((folder / "mnist-mini.npz").read_bytes()) < 2.5e6
     assert "Attribution-ShareAlike 3.0" in (folder / "LICENSE-mnist.txt").read_text()
+
+
+def test_every_rule_runs_in_a_study_and_from_the_shell():
+    from bioplaus.core import cards
+    from bioplaus.study import compare
+    found = compare(list(cards()), "digits", seeds=2, epochs=1, hidden=(20,), perturbations=("gaussian:0.3",), progress=False)
+    assert set(found.rule) == set(cards()) and found.accuracy.notna().all() and len(found) == 2 * 2 * len(cards())
+    done = python("-m", "bioplaus.cli", "train", "softhebb", "--task", "digits", "--epochs", "2", "--seeds", "3", "--lr", "0.1,30", "--set", "readout=delta", "--json")
+    assert '"seeds": 3' in done.stdout
