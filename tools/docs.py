@@ -119,8 +119,9 @@ def stage(proc, dest, base):
     names = {f.name: page_name(f, nb) for f, nb in nbs.items()}
     rename = lambda text: NOTEBOOK.sub(lambda m: names.get(m[0], m[0]), text)
     for f, nb in nbs.items():
-        # nbdev links to the published site; here the pages are side by side
-        problems += [f"{f.name}: {p}" for p in resolve(nb, lambda text: rename(text.replace(base, "")))]
+        # nbdev links to the published site; here the pages are side by side, or in a folder below
+        up = "../" * (len(f.relative_to(proc).parts) - 1)
+        problems += [f"{f.name}: {p}" for p in resolve(nb, lambda text: rename(text.replace(base, up)))]
         (dest / f.relative_to(proc).with_name(names[f.name])).write_text(json.dumps(nb, ensure_ascii=False), encoding="utf-8")
     for y in dest.glob("*.yml"): y.write_text(rename(y.read_text(encoding="utf-8")), encoding="utf-8")
     return problems
