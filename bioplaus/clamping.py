@@ -9,12 +9,11 @@ __all__ = ['Clamp', 'hebb_clamp', 'covariance_clamp', 'TargetProjection', 'Settl
 from collections.abc import Callable
 from functools import partial
 
-import torch
 from torch import Tensor
-from .core import real, register, stream, whole
+from .core import real, register, whole
 from .hebbian import Hebb
 from .network import MLP, affine
-from .rule import Rule, Teacher, mean_outer, one_hot
+from .rule import Rule, Teacher, mean_outer, normal, one_hot
 
 # %% ../nbs/04_clamping.ipynb #clamp
 class Clamp:
@@ -52,8 +51,7 @@ class TargetProjection(Teacher):
         super().__init__()
         self.output, self.strength = output, real(strength, "strength of the target projection")
         for l, width in enumerate(net.sizes[1:-1]):
-            B = torch.stack([torch.randn(width, net.sizes[-1], generator=stream(s, "target projection", l)) for s in net.seeds])
-            self.register_buffer(f"B{l + 1}", B.to(net.weights[0]))
+            self.register_buffer(f"B{l + 1}", normal(net.seeds, (width, net.sizes[-1]), net.weights[0], "target projection", l))
 
     def forward(self, rule, phases, y):
         self.output(rule, phases, y)

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from .core import choose, real, register, stream
 from .network import INITS, MLP, affine
-from .rule import LOSSES, Delta, Rule, Teacher, mean_outer
+from .rule import LOSSES, Delta, Rule, Teacher, mean_outer, normal
 
 # %% ../nbs/05_feedback.ipynb #random-weights
-def random_like(net: MLP, l: int, width: int | None = None) -> Tensor:
-    "Random weights (S, fan-out, fan-in) by the network's own law of initial weights, as those of layer `l`, or with another fan-out."
+def random_like(net: MLP, l: int, width: int) -> Tensor:
+    "Random weights (S, width, fan-in) by the network's own law of initial weights, with the fan-in of layer `l`."
     W = net.weights[l]
-    B, b = W.new_empty(W.shape[0], width or W.shape[1], W.shape[2]), W.new_empty(width or W.shape[1])
+    B, b = W.new_empty(W.shape[0], width, W.shape[2]), W.new_empty(width)
     with torch.no_grad():
         for s, seed in enumerate(net.seeds): INITS[net.init](B[s], b, stream(seed, "feedback", l))
     return B
@@ -33,7 +33,11 @@ class Feedback(Teacher):
     ):
         super().__init__()
         self.loss = LOSSES[choose(loss, LOSSES, "loss")]
-        for l in range(1, net.depth): self.own(f"B{l + 1}", random_like(net, l))
+        for l in range(1, net.depth): self.own(f"B{l + 1}", random_like(net, l, self.source(net, l)))
+
+    def source(self, net: MLP, l: int) -> int:
+        "How many units the feedback weights of layer `l` come from: the layer's own."
+        return net.sizes[l + 1]
 
     def own(self, name: str, B: Tensor): self.register_buffer(name, B)
 
@@ -53,10 +57,7 @@ class Feedback(Teacher):
 # %% ../nbs/05_feedback.ipynb #dfa
 class DirectFeedback(Feedback):
     "Sends the output's error straight to each hidden layer through fixed random weights (Nøkland 2016)."
-    def __init__(self, net: MLP, loss: str = "cross-entropy"):
-        nn.Module.__init__(self)
-        self.loss = LOSSES[choose(loss, LOSSES, "loss")]
-        for l in range(1, net.depth): self.own(f"B{l + 1}", random_like(net, l, net.sizes[-1]))
+    def source(self, net: MLP, l: int) -> int: return net.sizes[-1]
 
     def transposed(self, rule: Rule) -> list[Tensor]:
         "The product of all forward weights between a hidden layer and the output."
@@ -74,7 +75,7 @@ class SignFeedback(Feedback):
     "Feedback weights with the signs of the forward weights; `magnitude`: \"uniform\", \"fixed\" or \"fresh\" for each batch (Liao et al. 2016; Moskovitz et al. 2018)."
     def __init__(self, net: MLP, magnitude: str = "uniform", loss: str = "cross-entropy"):
         super().__init__(net, loss)
-        self.magnitude, self.seeds, self.init = choose(magnitude, ("uniform", "fixed", "fresh"), "magnitude"), net.seeds, net.init
+        self.magnitude, self.seeds = choose(magnitude, ("uniform", "fixed", "fresh"), "magnitude"), net.seeds
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
     def feedback(self, rule: Rule) -> list[Tensor]:
@@ -88,8 +89,9 @@ class SignFeedback(Feedback):
     def _fresh(self, rule: Rule) -> list[Tensor]:
         "Normal magnitudes at the scale of the fixed ones, drawn for this step: one draw for each replica."
         Bs = super().feedback(rule)
-        drawn = torch.stack([torch.randn(sum(B[0].numel() for B in Bs), generator=stream(s, "feedback", int(self.step))) for s in self.seeds]).to(Bs[0])
-        return [n.view_as(B) * B.square().mean((-2, -1), keepdim=True).sqrt() for n, B in zip(drawn.split([B[0].numel() for B in Bs], 1), Bs)]
+        sizes = [B[0].numel() for B in Bs]
+        drawn = normal(self.seeds, sum(sizes), Bs[0], "feedback", int(self.step)).split(sizes, 1)
+        return [n.view_as(B) * B.square().mean((-2, -1), keepdim=True).sqrt() for n, B in zip(drawn, Bs)]
 
     def update(self, rule, phases): self.step += 1
 
@@ -124,7 +126,7 @@ class WeightMirror(Feedback):
     def update(self, rule, phases):
         Ws = list(rule.net.weights)[1:]
         widths = [W.shape[-1] for W in Ws]
-        noise = torch.stack([torch.randn(self.samples, sum(widths), generator=stream(s, "mirror", int(self.step))) for s in self.seeds]).to(Ws[0])
+        noise = normal(self.seeds, (self.samples, sum(widths)), Ws[0], "mirror", int(self.step))
         for B, W, xi in zip(self.feedback(rule), Ws, noise.split(widths, -1)):
             v = affine(xi, W)
             B += self.rate * (mean_outer(v - v.mean(-2, keepdim=True), xi) - self.beta * B)  # σ = 1

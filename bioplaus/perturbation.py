@@ -9,9 +9,9 @@ __all__ = ['three_factor', 'Perturbed', 'shaken', 'NodePerturbation', 'WeightPer
 # %% ../nbs/08_perturbation.ipynb #imports
 import torch
 from torch import Tensor
-from .core import BadInput, choose, real, register, stream
+from .core import BadInput, choose, real, register
 from .network import MLP, affine
-from .rule import LOSSES, Rule, Teacher, finished, mean_outer
+from .rule import LOSSES, Rule, Teacher, finished, mean_outer, normal
 
 # %% ../nbs/08_perturbation.ipynb #three
 def three_factor(modulator, drive, pre_taught):
@@ -21,17 +21,21 @@ def three_factor(modulator, drive, pre_taught):
 # %% ../nbs/08_perturbation.ipynb #shaken
 class Perturbed(Teacher):
     "What the rules of this page share: a loss, a noise level, a step counter, and noise for all replicas."
-    def __init__(self, net: MLP, sigma: float, loss: str):
+    def __init__(self, net: MLP, sigma: float, loss: str = "cross-entropy", antithetic: bool = False):
         super().__init__()
         if real(sigma, "sigma") == 0: raise BadInput("sigma must be larger than 0, or there is nothing to learn from; 0 was given.")
-        self.sigma, self.loss, self.seeds = sigma, LOSSES[choose(loss, LOSSES, "loss")], net.seeds
+        self.sigma, self.loss, self.antithetic, self.seeds = sigma, LOSSES[choose(loss, LOSSES, "loss")], antithetic, net.seeds
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
     def noise(self, like: list[Tensor]) -> list[Tensor]:
         "Normal noise of the shapes of `like`, (S, ...), for this step."
         sizes = [t[0].numel() for t in like]
-        drawn = torch.stack([torch.randn(sum(sizes), generator=stream(s, "perturbation", int(self.step)), dtype=like[0].dtype) for s in self.seeds])
-        return [self.sigma * n.view_as(t) for n, t in zip(drawn.to(like[0].device).split(sizes, 1), like)]
+        drawn = normal(self.seeds, sum(sizes), like[0], "perturbation", int(self.step))
+        return [self.sigma * n.view_as(t) for n, t in zip(drawn.split(sizes, 1), like)]
+
+    def gain(self, moved: Tensor, other: Tensor, y: Tensor) -> Tensor:
+        "What the noise adds to each sample's loss, (S, N), from the logits with it and those without it (with the opposite noise, if antithetic)."
+        return (self.loss.value(moved, y) - self.loss.value(other, y)) / (2 if self.antithetic else 1)
 
     def update(self, rule, phases): self.step += 1
 
@@ -58,15 +62,14 @@ class NodePerturbation(Perturbed):
         on: str = "v",             # noise on pre-activations "v" or activities "r"
         loss: str = "cross-entropy",
     ):
-        super().__init__(net, sigma, loss)
-        self.antithetic, self.on = antithetic, choose(on, ("v", "r"), "place of the noise")
+        super().__init__(net, sigma, loss, antithetic)
+        self.on = choose(on, ("v", "r"), "place of the noise")
 
     def forward(self, rule, phases, y):
         z, noise = phases[0].pre, self.noise([p.v for p in phases])
         pres, logits = shaken(rule, z, noise, self.on)
-        gain = self.loss.value(logits, y)
-        if self.antithetic: gain = (gain - self.loss.value(shaken(rule, z, [-n for n in noise], self.on)[1], y)) / 2
-        else: gain = gain - self.loss.value(phases[-1].v, y)
+        other = shaken(rule, z, [-n for n in noise], self.on)[1] if self.antithetic else phases[-1].v
+        gain = self.gain(logits, other, y)
         for phase, n, pre in zip(phases, noise, pres):
             phase.modulator, phase.drive = -gain / self.sigma**2, n
             if self.on == "r" and phase is not phases[-1]: phase.drive = n * rule.hidden.df(phase.v, phase.post)
@@ -76,16 +79,14 @@ class NodePerturbation(Perturbed):
 class WeightPerturbation(Perturbed):
     "Noise on every weight and bias, and the change of the mean loss."
     def __init__(self, net: MLP, sigma: float = 0.001, antithetic: bool = False, loss: str = "cross-entropy"):
-        super().__init__(net, sigma, loss)
-        self.antithetic = antithetic
+        super().__init__(net, sigma, loss, antithetic)
 
     def forward(self, rule, phases, y):
         params = list(rule.net.parameters())
         noise, z = self.noise(params), phases[0].pre
         pres, logits = self.moved(rule, z, noise, 1)
-        gain = self.loss.value(logits, y).mean(-1)
-        if self.antithetic: gain = (gain - self.loss.value(self.moved(rule, z, noise, -1)[1], y).mean(-1)) / 2
-        else: gain = gain - self.loss.value(phases[-1].v, y).mean(-1)
+        other = self.moved(rule, z, noise, -1)[1] if self.antithetic else phases[-1].v
+        gain = self.gain(logits, other, y).mean(-1)
         changes = [-(gain / self.sigma**2).view(-1, *[1] * (n.dim() - 1)) * n for n in noise]
         biases = changes[rule.net.depth:] or [None] * rule.net.depth
         for phase, W, b, pre in zip(phases, changes, biases, pres): phase.change, phase.pre_taught = (W, b), pre
@@ -105,7 +106,7 @@ class Reward(Perturbed):
         sigma: float = 0.1,  # standard deviation of the noise
         rate: float = 0.01,  # share of the newest batch in the usual reward
     ):
-        super().__init__(net, sigma, "cross-entropy")
+        super().__init__(net, sigma)
         self.rate = real(rate, "rate", most=1)
         self.register_buffer("usual", torch.full((net.replicas, 1), 1 / net.sizes[-1]).to(net.weights[0]))
 

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LOSSES', 'INPUTS', 'Phase', 'mean_outer', 'delta_v', 'delta_r', 'Delta', 'finished', 'one_hot', 'Loss', 'Free',
-           'Backprop', 'Readout', 'Teacher', 'Rule', 'make_rule', 'backprop', 'what_it_sees', 'check_locality',
-           'register', 'rules']
+           'Backprop', 'Readout', 'normal', 'Teacher', 'Rule', 'make_rule', 'backprop', 'what_it_sees',
+           'check_locality', 'register', 'rules']
 
 # %% ../nbs/02_rule.ipynb #imports
 import copy, inspect, itertools
@@ -115,6 +115,15 @@ class Readout(Backprop):
     def __call__(self, rule, phases, y): phases[-1].drive = self.loss.error(phases[-1].v, y)
 
 # %% ../nbs/02_rule.ipynb #own-weights
+def normal(
+    seeds: list[int], # one for each replica
+    shape,            # of one replica's draw
+    like: Tensor,     # for type and device
+    *keys,            # the address: what the noise is for, and when
+) -> Tensor:
+    "Standard normal noise (S, *shape), each replica's from its own address: one draw for each."
+    return torch.stack([torch.randn(shape, generator=stream(s, *keys), dtype=like.dtype) for s in seeds]).to(like.device)
+
 class Teacher(nn.Module):
     "A teacher with weights of its own. `forward(rule, phases, y)` fills in what is taught."
     def params(self, l: int) -> list[nn.Parameter]:

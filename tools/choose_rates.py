@@ -27,6 +27,11 @@ GRIDS = {"softhebb": COMPETING, "hard-wta": COMPETING, "pretrain": COMPETING, "k
 ACTS = ("sigmoid", "tanh", "relu")
 
 
+def commit():
+    "The commit that makes the numbers."
+    return subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=OUT.parent).stdout.strip()
+
+
 def grid(rule):
     "Rates, or pairs of rates for hidden layers and output."
     return list(itertools.product(*GRIDS.get(rule, PLAIN))) if isinstance(cards()[rule].lr, tuple) else RATES
@@ -54,9 +59,8 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("rules", nargs="+")
     a = p.parse_args()
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=OUT.parent.parent).stdout.strip()
     for rule in a.rules:  # each is safe once it is done
-        new = pd.DataFrame(rows(rule)).assign(seeds=SEEDS, epochs=EPOCHS, commit=commit)
+        new = pd.DataFrame(rows(rule)).assign(seeds=SEEDS, epochs=EPOCHS, commit=commit())
         old = pd.read_csv(OUT)
         table = pd.concat([old[old.rule != rule], new], ignore_index=True)
         table.to_csv(OUT, index=False)

@@ -4,7 +4,7 @@ Each part first chooses every rule's learning rates on validation images (one se
 seeds and looks at the test images once. It needs MNIST (`bioplaus data mnist`) and Fashion-MNIST, and minutes to an hour of two cores for
 each part; killed and called again, it goes on where it was. The small tables go to nbs/results/.
 """
-import argparse, contextlib, os, subprocess, time
+import argparse, contextlib, os, time
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -13,6 +13,7 @@ import pandas as pd
 from bioplaus.core import cards
 from bioplaus.data import load_task
 from bioplaus.study import Study, parse_rule, run_study, search_lr
+from choose_rates import commit
 
 ROOT = Path(__file__).resolve().parent.parent
 TUNING_SEED = 1000  # a seed that no part uses for its results
@@ -76,13 +77,13 @@ def results(part, spec, task, out):
     return found[["rule", "seed", "perturbation", "level", "accuracy"]].assign(rule=spec, lr=str(rate), valid=valid, hidden="-".join(map(str, part.hidden)), **settings)
 
 
-def run_part(name, part, out, commit):
+def run_part(name, part, out):
     table, task = ROOT / "nbs" / "results" / f"{name}.csv", load_task(part.task, part.classes, device="cpu")
     table.parent.mkdir(exist_ok=True)
     done = pd.read_csv(table) if table.exists() else pd.DataFrame({"rule": []})
     for spec in [r for r in part.rules if r not in set(done.rule)]:
         start = time.perf_counter()
-        rows = results(part, spec, task, out / name).assign(seconds=round(time.perf_counter() - start), commit=commit)
+        rows = results(part, spec, task, out / name).assign(seconds=round(time.perf_counter() - start), commit=commit())
         done = pd.concat([done, rows], ignore_index=True)
         done.to_csv(table, index=False, float_format="%.5g")
         clean = rows[rows.perturbation == "clean"].accuracy
@@ -96,8 +97,7 @@ def main():
     a = p.parse_args()
     strange = [n for n in a.parts if n not in PARTS]
     if strange: p.error(f"there is no part {strange[0]!r}; there are {', '.join(PARTS)}")
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT).stdout.strip()
-    for name in a.parts: run_part(name, PARTS[name], a.out, commit)
+    for name in a.parts: run_part(name, PARTS[name], a.out)
 
 
 if __name__ == "__main__": main()
