@@ -46,6 +46,7 @@ class Study:
     lr: float | tuple | None = None  # None: each rule's own
     batch_size: int = 32
     optimizer: str = "sgd"
+    schedule: str | None = None   # of the learning rate; None: each rule's own
     normalise: str = "standard"
     augment: str | None = None
     perturbations: tuple = ("gaussian:0.1", "gaussian:0.2", "gaussian:0.3", "gaussian:0.5", "fgsm:0.02", "fgsm:0.05", "fgsm:0.1", "fgsm:0.2")
@@ -61,7 +62,7 @@ class Study:
         for p in self.perturbations: perturbation(p)
         for r in self.rules:
             rule, lr = self.rule_on(r, 4, 3)
-            checked_settings(rule, self.epochs, lr, self.batch_size, self.optimizer, None, self.augment and perturbation(self.augment))
+            checked_settings(rule, self.epochs, lr, self.batch_size, self.optimizer, None, self.augment and perturbation(self.augment), self.schedule)
         choose(self.normalise, ("standard", "unit"), "normalisation")
         return self
 
@@ -117,7 +118,7 @@ def run_cell(
     "(results, history) of one cell: started, resumed, or just read if it is finished; `fit` sees to it that a folder belongs to this rule and these data."
     rule, lr = study.rule_on(cell.rule, task.n_in, task.n_classes)
     monitor = Collapse(task.x_valid, warn=progress)
-    try: run = fit(rule, task, study.epochs, lr, study.batch_size, study.optimizer, callbacks=[monitor], augment=study.augment, out=out, progress=progress)
+    try: run = fit(rule, task, study.epochs, lr, study.batch_size, study.optimizer, callbacks=[monitor], augment=study.augment, out=out, schedule=study.schedule, progress=progress)
     except Diverged as e: run = e.run  # a result too: its rows are NaN
     if out and (out / "results.csv").exists(): return pd.read_csv(out / "results.csv"), _labelled(run.history, cell, task)
     results = measure(study, cell, run, task)
@@ -224,15 +225,15 @@ def search_lr(
     task: Task,
     rates: list,   # the learning rates to try; or pairs (hidden layers, output)
     seeds: int = 5,
-    **settings,    # hidden, act, bias, init, epochs, batch_size, optimizer, augment or seed, as in `Study`
+    **settings,    # hidden, act, bias, init, epochs, batch_size, optimizer, schedule, augment or seed, as in `Study`
 ) -> pd.DataFrame:
     "Final validation accuracy of each rate and seed: columns rate, seed, accuracy (NaN where it diverged)."
-    for name in settings: choose(name, ("hidden", "act", "bias", "init", "epochs", "batch_size", "optimizer", "augment", "seed"), "setting of a search")
+    for name in settings: choose(name, ("hidden", "act", "bias", "init", "epochs", "batch_size", "optimizer", "schedule", "augment", "seed"), "setting of a search")
     study = Study(rules=(rule,), seeds=seeds, **settings)
     if "lr" in parse_rule(rule)[1]: raise BadInput(f"{rule!r} has a learning rate; the search is for one.")
     stacked = [study.seed + s for _ in rates for s in range(seeds)]
     by_rate = torch.tensor(rates, dtype=torch.float64).repeat_interleave(seeds, 0)
     stack, _ = replace(study, seeds=len(stacked), seed=stacked).rule_on(rule, task.n_in, task.n_classes)
-    try: run = fit(stack, task, study.epochs, by_rate, study.batch_size, study.optimizer, augment=study.augment, progress=False)
+    try: run = fit(stack, task, study.epochs, by_rate, study.batch_size, study.optimizer, augment=study.augment, schedule=study.schedule, progress=False)
     except Diverged as e: run = e.run
     return pd.DataFrame({"rate": [r for r in rates for _ in range(seeds)], "seed": stacked, "accuracy": run.final.valid_accuracy})

@@ -29,21 +29,22 @@ class Part:
     classes: int = 10
     act: str = "sigmoid"
     batch_size: int = 100
+    schedule: str | None = None
     tuning_epochs: int = 2
 
 
 LABEL_FREE = ("softhebb", "hard-wta", "krotov-hopfield", "oja", "oja-subspace", "sanger", "bcm", "pretrain")
 FEEDBACK = ("backprop", "fa", "dfa", "usf", "brsf", "frsf", "kolen-pollack", "weight-mirror")
-DEEP = dict(hidden=(256, 256, 256), act="tanh", epochs=30, seeds=5, batch_size=64)
+DEEP = dict(hidden=(256, 256, 256), act="tanh", epochs=20, seeds=5, batch_size=64, schedule="linear")
 PARTS = {
     "hebb_narrow": Part(("backprop", "linear", "frozen", "frozen-softhebb", "hebb", "hebb-clamp", "covariance-clamp", *LABEL_FREE, "softhebb:project=0.05",
                          "softhebb:readout=hebb", "softhebb:readout=hebb,project=0.05", "frozen-softhebb:readout=hebb", "hebb-backprop", "hebb-mixed", "contrastive", "shuffled")),
     "hebb_wide": Part(("softhebb", "frozen-softhebb"), hidden=(2000,), epochs=20, seeds=5),
-    "hebb_wide_longer": Part(("krotov-hopfield",), hidden=(2000,), epochs=30, seeds=5),
+    "hebb_wide_longer": Part(("krotov-hopfield", "krotov-hopfield:anti=0.4"), hidden=(2000,), epochs=50, seeds=5),
     "hebb_one_pass": Part(("backprop", "frozen-softhebb", "softhebb", "softhebb:power=16"), hidden=(2000,), epochs=1, seeds=5, batch_size=32, tuning_epochs=1),
     "hebb_two_classes": Part(("backprop", "hebb", "hebb-clamp"), epochs=5, classes=2, batch_size=32),
     "feedback_mnist": Part(FEEDBACK, **DEEP),
-    "feedback_fashion": Part(FEEDBACK, task="fashion-mnist", **DEEP),
+    "feedback_fashion": Part(("backprop", "fa", "dfa", "kolen-pollack"), task="fashion-mnist", **DEEP),
     "perturbation": Part(("frozen", "node-perturbation", "weight-perturbation", "reward-hebb"), epochs=20, seeds=5, batch_size=32),
 }
 
@@ -61,7 +62,7 @@ def grid(part, spec):
 
 def tuned(part, spec, task):
     "The rates of a rule, and the validation accuracy that chose them."
-    settings = dict(hidden=part.hidden, act=part.act, epochs=part.tuning_epochs, batch_size=part.batch_size, seed=TUNING_SEED)
+    settings = dict(hidden=part.hidden, act=part.act, epochs=part.tuning_epochs, batch_size=part.batch_size, schedule=part.schedule, seed=TUNING_SEED)
     with contextlib.redirect_stderr(open(os.devnull, "w")): found = search_lr(spec, task, grid(part, spec), seeds=1, **settings)
     best = found.loc[found.accuracy.fillna(0).idxmax()]
     return best.rate, best.accuracy
@@ -71,9 +72,9 @@ def results(part, spec, task, out):
     "One row for each seed and condition of a rule, with what made it."
     rate, valid = tuned(part, spec, task)
     given = f"{spec}{',' if ':' in spec else ':'}lr={rate}".replace(" ", "")
-    study = Study((given,), (part.task,), (part.classes,), part.seeds, hidden=part.hidden, act=part.act, epochs=part.epochs, batch_size=part.batch_size, perturbations=("gaussian:0.3",))
+    study = Study((given,), (part.task,), (part.classes,), part.seeds, hidden=part.hidden, act=part.act, epochs=part.epochs, batch_size=part.batch_size, schedule=part.schedule, perturbations=("gaussian:0.3",))
     found = run_study(study, out / spec.replace(":", "_").replace(",", "_"), device="cpu", progress=False).results
-    settings = {k: getattr(part, k) for k in ("task", "classes", "act", "epochs", "batch_size")}
+    settings = {k: getattr(part, k) for k in ("task", "classes", "act", "epochs", "batch_size", "schedule")}
     return found[["rule", "seed", "perturbation", "level", "accuracy"]].assign(rule=spec, lr=str(rate), valid=valid, hidden="-".join(map(str, part.hidden)), **settings)
 
 
