@@ -44,7 +44,10 @@ class Phase:
     @property
     def post_taught(self) -> Tensor:
         if self.clamped is not None: return self.clamped
-        return self.post if self.drive is None and self.v_hat is self.v else self.phi(self.v_taught)
+        return self.post_hat if self.drive is None else self.phi(self.v_taught)
+
+    @property
+    def post_hat(self) -> Tensor: return self.post if self.v_hat is self.v else self.phi(self.v_hat)
 
 # %% ../nbs/02_rule.ipynb #mean-outer
 def mean_outer(
@@ -59,9 +62,9 @@ def delta_v(drive, pre_taught):
     "⟨(v* − v̂) r₋*ᵀ⟩"
     return mean_outer(drive, pre_taught)
 
-def delta_r(post_taught, v_hat, phi, pre_taught):
+def delta_r(post_taught, post_hat, pre_taught):
     "⟨(r* − φ(v̂)) r₋*ᵀ⟩"
-    return mean_outer(post_taught - phi(v_hat), pre_taught)
+    return mean_outer(post_taught - post_hat, pre_taught)
 
 def Delta(
     on: str = "v", # compare pre-activations ("v") or rates ("r"; weights each unit by its slope φ′)
@@ -133,6 +136,10 @@ class Teacher(nn.Module):
     def update(self, rule: "Rule", phases: list[Phase]):
         "Called after the changes of all layers: fill the gradients of `params`, or change buffers."
 
+    def metrics(self) -> dict[str, Tensor]:
+        "What the history of a run tells about this teacher, {name: (S,) values}, since it was last asked."
+        return {}
+
 # %% ../nbs/02_rule.ipynb #rule-helpers
 def _per_layer(plasticity, depth: int) -> list:
     "One plasticity for each layer, with a state of its own if it has any."
@@ -140,7 +147,7 @@ def _per_layer(plasticity, depth: int) -> list:
     if len(plasticity) != depth: raise BadInput(f"{len(plasticity)} plasticities were given for {depth} layers; give one for all, or one for each (None freezes a layer).")
     return [copy.deepcopy(p) for p in plasticity]
 
-_FIELDS = {"pre", "v", "post", "phi", "drive", "pre_taught", "v_hat", "v_taught", "post_taught", "modulator", "change", "W"}
+_FIELDS = {"pre", "v", "post", "phi", "drive", "pre_taught", "v_hat", "v_taught", "post_taught", "post_hat", "modulator", "change", "W"}
 
 def _sight(plasticity) -> tuple[str, ...]:
     "The argument names of a plasticity: what it sees."
@@ -249,7 +256,7 @@ class Rule(nn.Module):
         b = self.net.biases[l] if self.learns_bias else None
         self.fill(self.net.weights[l], l, phase)
         if b is None: return
-        one, change = phase.v.new_ones(*phase.v.shape[:-1], 1), phase.change and (phase.change[1].unsqueeze(-1),)
+        one, change = phase.v_hat.new_ones(*phase.v_hat.shape[:-1], 1), phase.change and (phase.change[1].unsqueeze(-1),)
         from_one = replace(phase, pre=one, pre_taught=one, change=change)
         _set_grad(b, self._change(self.bias_plasticity[l], l, from_one, b.unsqueeze(-1)).squeeze(-1))
 

@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 from .core import BadInput, RunFailed, cards, choose, stream, whole, written_whole
 from .data import Task
 from .network import MLP
-from .rule import LOSSES, Rule, make_rule
+from .rule import LOSSES, Rule, Teacher, make_rule
 
 # %% ../nbs/10_training.ipynb #evaluate
 PIECE = 1000  # images at a time
@@ -314,11 +314,12 @@ def _measure(run: Run, task: Task, seconds: float) -> pd.DataFrame:
     return pd.DataFrame(rows | {"seconds": seconds})
 
 def _record(run: Run, task: Task, seconds: float, callbacks):
-    "Add an epoch to the history, callbacks' metrics included; a callback may ask to stop."
+    "Add an epoch to the history, the metrics of the teacher and of callbacks included; a callback may ask to stop."
     run.epoch += 1
     run.history = pd.concat([run.history, _measure(run, task, seconds)], ignore_index=True)
     now = run.history.epoch == run.epoch
-    for callback in callbacks:
+    own = [lambda run: run.rule.teacher.metrics()] if isinstance(run.rule.teacher, Teacher) else []
+    for callback in [*own, *callbacks]:
         try: extra = callback(run) or {}
         except StopTraining: extra, run.stopped = {}, True
         for k, v in extra.items(): run.history.loc[now, k] = torch.as_tensor(v).expand(run.rule.net.replicas).double().cpu().numpy()

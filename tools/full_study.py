@@ -30,12 +30,15 @@ class Part:
     act: str = "sigmoid"
     batch_size: int = 100
     schedule: str | None = None
+    optimizer: str = "sgd"
+    rates: tuple = ()  # to choose from; (): around those of the rule's card
     tuning_epochs: int = 2
 
 
 LABEL_FREE = ("softhebb", "hard-wta", "krotov-hopfield", "oja", "oja-subspace", "sanger", "bcm", "pretrain")
 FEEDBACK = ("backprop", "fa", "dfa", "usf", "brsf", "frsf", "kolen-pollack", "weight-mirror")
 DEEP = dict(hidden=(256, 256, 256), act="tanh", epochs=20, seeds=5, batch_size=64, schedule="linear")
+ADAM = DEEP | dict(optimizer="adam", rates=(0.0003, 0.001, 0.003), batch_size=128)
 PARTS = {
     "hebb_narrow": Part(("backprop", "linear", "frozen", "frozen-softhebb", "hebb", "hebb-clamp", "covariance-clamp", *LABEL_FREE, "softhebb:project=0.05",
                          "softhebb:readout=hebb", "softhebb:readout=hebb,project=0.05", "frozen-softhebb:readout=hebb", "hebb-backprop", "hebb-mixed", "contrastive", "shuffled")),
@@ -45,12 +48,16 @@ PARTS = {
     "hebb_two_classes": Part(("backprop", "hebb", "hebb-clamp"), epochs=5, classes=2, batch_size=32),
     "feedback_mnist": Part(FEEDBACK, **DEEP),
     "feedback_fashion": Part(("backprop", "fa", "dfa", "kolen-pollack"), task="fashion-mnist", **DEEP),
+    "control_mnist": Part(("backprop", "dfc-ssa"), **ADAM | dict(seeds=10)),
+    "control_simulated": Part(("dfc-ss", "strong-dfc", "dfc"), **ADAM),
+    "control_fashion": Part(("backprop", "dfc-ssa"), task="fashion-mnist", **ADAM),
     "perturbation": Part(("frozen", "node-perturbation", "weight-perturbation", "reward-hebb"), epochs=20, seeds=5, batch_size=32),
 }
 
 
 def grid(part, spec):
     "The card's rates, and up to ten times more and less of each."
+    if part.rates: return list(part.rates)
     name, around = parse_rule(spec)[0], lambda r: [float(f"{r * k:.1g}") for k in (0.1, 0.3, 1, 3, 10)]
     lr = cards()[name].lr
     if "readout=hebb" in spec: lr = (lr[0], 0.1)
@@ -62,7 +69,7 @@ def grid(part, spec):
 
 def tuned(part, spec, task):
     "The rates of a rule, and the validation accuracy that chose them."
-    settings = dict(hidden=part.hidden, act=part.act, epochs=part.tuning_epochs, batch_size=part.batch_size, schedule=part.schedule, seed=TUNING_SEED)
+    settings = dict(hidden=part.hidden, act=part.act, epochs=part.tuning_epochs, batch_size=part.batch_size, schedule=part.schedule, optimizer=part.optimizer, seed=TUNING_SEED)
     with contextlib.redirect_stderr(open(os.devnull, "w")): found = search_lr(spec, task, grid(part, spec), seeds=1, **settings)
     best = found.loc[found.accuracy.fillna(0).idxmax()]
     return best.rate, best.accuracy
@@ -72,9 +79,9 @@ def results(part, spec, task, out):
     "One row for each seed and condition of a rule, with what made it."
     rate, valid = tuned(part, spec, task)
     given = f"{spec}{',' if ':' in spec else ':'}lr={rate}".replace(" ", "")
-    study = Study((given,), (part.task,), (part.classes,), part.seeds, hidden=part.hidden, act=part.act, epochs=part.epochs, batch_size=part.batch_size, schedule=part.schedule, perturbations=("gaussian:0.3",))
+    study = Study((given,), (part.task,), (part.classes,), part.seeds, hidden=part.hidden, act=part.act, epochs=part.epochs, batch_size=part.batch_size, schedule=part.schedule, optimizer=part.optimizer, perturbations=("gaussian:0.3",))
     found = run_study(study, out / spec.replace(":", "_").replace(",", "_"), device="cpu", progress=False).results
-    settings = {k: getattr(part, k) for k in ("task", "classes", "act", "epochs", "batch_size", "schedule")}
+    settings = {k: getattr(part, k) for k in ("task", "classes", "act", "epochs", "batch_size", "schedule", "optimizer")}
     return found[["rule", "seed", "perturbation", "level", "accuracy"]].assign(rule=spec, lr=str(rate), valid=valid, hidden="-".join(map(str, part.hidden)), **settings)
 
 
