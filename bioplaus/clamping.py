@@ -90,7 +90,7 @@ def contrastive(post_taught, pre_taught, post, pre, scale=1.0):
     "⟨r* r₋*ᵀ⟩ − ⟨r r₋ᵀ⟩, times `scale`"
     return scale * (mean_outer(post_taught, pre_taught) - mean_outer(post, pre))
 
-@register("contrastive", equation="ΔW = γ^−(L−l) (⟨r* r₋*ᵀ⟩ − ⟨r r₋ᵀ⟩), both phases settled", sees="pre, post, transported weights", paper="Movellan 1991; Xie & Seung 2003", lr=0.1)
+@register("contrastive", equation="ΔW = γ^−(L−l) (⟨r* r₋*ᵀ⟩ − ⟨r r₋ᵀ⟩), both phases settled", sees="pre, post, transported weights", paper="Movellan 1991; Xie & Seung 2003", lr=0.3)
 def contrastive_rule(net: MLP, gamma: float = 0.1, sweeps: int = 10) -> Rule:
     "Contrastive Hebbian learning: clamped minus free, both settled with weak symmetric feedback."
     return Rule(net, Settle(gamma, sweeps), [partial(contrastive, scale=gamma ** (l + 1 - net.depth)) for l in range(net.depth)], output="softmax")
