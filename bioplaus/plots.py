@@ -20,6 +20,8 @@ STYLE = {  # the same on the whole site; a colour for each family
     "softhebb": ("green", "o"), "hard-wta": ("green", "s"), "krotov-hopfield": ("green", "^"), "pretrain": ("green", "v"),
     "oja": ("purple", "o"), "oja-subspace": ("purple", "s"), "sanger": ("purple", "^"), "bcm": ("purple", "v"),
     "fa": ("sky", "o"), "dfa": ("sky", "s"), "usf": ("purple", "P"), "brsf": ("purple", "X"), "frsf": ("purple", "*"), "kolen-pollack": ("orange", "o"), "weight-mirror": ("orange", "s"),
+    "dfc": ("blue", "s"), "dfc-ss": ("blue", "^"), "dfc-ssa": ("blue", "D"), "strong-dfc": ("blue", "v"), "microcircuit": ("blue", "P"),
+    "hebb-control": ("orange", "^"), "covariance-control": ("orange", "X"), "oja-control": ("orange", "P"), "contrastive-control": ("sky", "^"),
     "node-perturbation": ("vermilion", "o"), "weight-perturbation": ("vermilion", "^"), "reward-hebb": ("vermilion", "v"),
     "frozen": ("black", "o"), "frozen-softhebb": ("black", "s"), "linear": ("black", "^"), "shuffled": ("black", "X"),
 }
