@@ -16,12 +16,17 @@ from .network import INITS, MLP, affine
 from .rule import LOSSES, Delta, Rule, Teacher, mean_outer, normal
 
 # %% ../nbs/05_feedback.ipynb #random-weights
-def random_like(net: MLP, l: int, width: int) -> Tensor:
-    "Random weights (S, width, fan-in) by the network's own law of initial weights, with the fan-in of layer `l`."
+def random_like(
+    net: MLP,
+    l: int,                 # layer, counted from 0, whose law and fan-in are taken
+    width: int,             # how many units the weights come from
+    role: str = "feedback", # another role, another draw
+) -> Tensor:                # (S, width, fan-in)
+    "Random weights by the network's own law of initial weights."
     W = net.weights[l]
     B, b = W.new_empty(W.shape[0], width, W.shape[2]), W.new_empty(width)
     with torch.no_grad():
-        for s, seed in enumerate(net.seeds): INITS[net.init](B[s], b, stream(seed, "feedback", l))
+        for s, seed in enumerate(net.seeds): INITS[net.init](B[s], b, stream(seed, role, l))
     return B
 
 # %% ../nbs/05_feedback.ipynb #fa

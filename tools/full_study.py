@@ -53,6 +53,7 @@ PARTS = {
     "control_fashion": Part(("backprop", "dfc-ssa"), task="fashion-mnist", **ADAM),
     "hebb_control": Part(("backprop", "frozen", "hebb-clamp", "covariance-clamp", "hebb-control", "covariance-control", "oja-control", "contrastive-control", "contrastive-control:reach=1", "contrastive-control:feedback=noise"),
                          hidden=(256,), rates=(1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)),
+    "microcircuit": Part(("backprop", "fa", "microcircuit", "microcircuit:nudge=30.0"), hidden=(500, 500), act="tanh", epochs=20, seeds=5, schedule="linear", optimizer="adam", rates=(0.0003, 0.001, 0.003)),
     "perturbation": Part(("frozen", "node-perturbation", "weight-perturbation", "reward-hebb"), epochs=20, seeds=5, batch_size=32),
 }
 
