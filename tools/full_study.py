@@ -5,7 +5,7 @@ seeds and looks at the test images once. It needs MNIST (`bioplaus data mnist`) 
 each part; killed and called again, it goes on where it was. The small tables go to nbs/results/.
 """
 import argparse, contextlib, os, time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -32,7 +32,9 @@ class Part:
     schedule: str | None = None
     optimizer: str = "sgd"
     rates: tuple = ()  # to choose from; (): around those of the rule's card
+    choices: tuple = ("",)  # options to choose from, for each rule that is not backprop
     tuning_epochs: int = 2
+    alone: bool = False  # one seed after the other: a stack of very wide networks doesn't fit the processor's cache
 
 
 LABEL_FREE = ("softhebb", "hard-wta", "krotov-hopfield", "oja", "oja-subspace", "sanger", "bcm", "pretrain")
@@ -43,18 +45,20 @@ PARTS = {
     "hebb_narrow": Part(("backprop", "linear", "frozen", "frozen-softhebb", "hebb", "hebb-clamp", "covariance-clamp", *LABEL_FREE, "softhebb:project=0.05",
                          "softhebb:readout=hebb", "softhebb:readout=hebb,project=0.05", "frozen-softhebb:readout=hebb", "hebb-backprop", "hebb-mixed", "contrastive", "shuffled")),
     "hebb_wide": Part(("softhebb", "frozen-softhebb"), hidden=(2000,), epochs=20, seeds=5),
-    "hebb_wide_longer": Part(("krotov-hopfield", "krotov-hopfield:anti=0.4"), hidden=(2000,), epochs=50, seeds=5),
+    "hebb_wide_longer": Part(("krotov-hopfield",), hidden=(2000,), epochs=30, seeds=5),
+    "hebb_pretrain": Part(("pretrain:by=krotov-hopfield",), hidden=(2000,), epochs=50, seeds=5, rates=tuple(product((0.03, 0.1), (100.0, 300.0))), tuning_epochs=8, alone=True),
     "hebb_one_pass": Part(("backprop", "frozen-softhebb", "softhebb", "softhebb:power=16"), hidden=(2000,), epochs=1, seeds=5, batch_size=32, tuning_epochs=1),
     "hebb_two_classes": Part(("backprop", "hebb", "hebb-clamp"), epochs=5, classes=2, batch_size=32),
     "feedback_mnist": Part(FEEDBACK, **DEEP),
-    "feedback_fashion": Part(("backprop", "fa", "dfa", "kolen-pollack"), task="fashion-mnist", **DEEP),
+    "feedback_fashion": Part(("backprop", "fa", "dfa", "kolen-pollack"), task="fashion-mnist", **DEEP | dict(epochs=40, tuning_epochs=8)),
     "control_mnist": Part(("backprop", "dfc-ssa"), **ADAM | dict(seeds=10)),
     "control_simulated": Part(("dfc-ss", "strong-dfc", "dfc"), **ADAM),
     "control_fashion": Part(("backprop", "dfc-ssa"), task="fashion-mnist", **ADAM),
     "hebb_control": Part(("backprop", "frozen", "hebb-clamp", "covariance-clamp", "hebb-control", "covariance-control", "oja-control", "contrastive-control", "contrastive-control:reach=1", "contrastive-control:feedback=noise"),
                          hidden=(256,), rates=(1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)),
     "microcircuit": Part(("backprop", "fa", "microcircuit", "microcircuit:nudge=10.0"), hidden=(500, 500), act="tanh", epochs=20, seeds=5, schedule="linear", optimizer="adam", rates=(0.0003, 0.001, 0.003)),
-    "perturbation": Part(("frozen", "node-perturbation", "weight-perturbation", "reward-hebb"), epochs=20, seeds=5, batch_size=32),
+    "perturbation": Part(("frozen", "node-perturbation:antithetic=True", "weight-perturbation:antithetic=True", "reward-hebb"), act="relu", epochs=20, seeds=5, batch_size=64, schedule="linear",
+                         rates=(0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0), tuning_epochs=5),
 }
 
 
@@ -70,22 +74,39 @@ def grid(part, spec):
     return list(product([lr[0]] if name.startswith("frozen") else hidden, output))
 
 
+def joined(spec, *options):
+    "A rule with more options."
+    options = [o.replace(" ", "") for o in options if o]
+    return spec + "".join((":" if i == 0 and ":" not in spec else ",") + o for i, o in enumerate(options))
+
+
+def training(part):
+    "What tuning and the study share."
+    return {k: getattr(part, k) for k in ("hidden", "act", "batch_size", "schedule", "optimizer")}
+
+
 def tuned(part, spec, task):
-    "The rates of a rule, and the validation accuracy that chose them."
-    settings = dict(hidden=part.hidden, act=part.act, epochs=part.tuning_epochs, batch_size=part.batch_size, schedule=part.schedule, optimizer=part.optimizer, seed=TUNING_SEED)
-    with contextlib.redirect_stderr(open(os.devnull, "w")): found = search_lr(spec, task, grid(part, spec), seeds=1, **settings)
+    "The options and rate of a rule that are best on validation images, and their accuracy there."
+    found = []
+    for options in part.choices if spec != "backprop" else ("",):
+        with contextlib.redirect_stderr(open(os.devnull, "w")):
+            tried = search_lr(joined(spec, options), task, grid(part, spec), seeds=1, epochs=part.tuning_epochs, seed=TUNING_SEED, **training(part))
+        found.append(tried.assign(options=options))
+        print(f"  {joined(spec, options)}: validation {dict(zip(tried.rate, tried.accuracy.round(4)))}", flush=True)
+    found = pd.concat(found, ignore_index=True)
     best = found.loc[found.accuracy.fillna(0).idxmax()]
-    return best.rate, best.accuracy
+    return best.options, best.rate, best.accuracy
 
 
 def results(part, spec, task, out):
     "One row for each seed and condition of a rule, with what made it."
-    rate, valid = tuned(part, spec, task)
-    given = f"{spec}{',' if ':' in spec else ':'}lr={rate}".replace(" ", "")
-    study = Study((given,), (part.task,), (part.classes,), part.seeds, hidden=part.hidden, act=part.act, epochs=part.epochs, batch_size=part.batch_size, schedule=part.schedule, optimizer=part.optimizer, perturbations=("gaussian:0.3",))
-    found = run_study(study, out / spec.replace(":", "_").replace(",", "_"), device="cpu", progress=False).results
+    options, rate, valid = tuned(part, spec, task)
+    given, folder = joined(spec, options, f"lr={rate}"), out / spec.replace(":", "_").replace(",", "_")
+    study = Study((given,), (part.task,), (part.classes,), part.seeds, epochs=part.epochs, perturbations=("gaussian:0.3",), **training(part))
+    studies = {folder / str(s): replace(study, seeds=1, seed=s) for s in range(part.seeds)} if part.alone else {folder: study}
+    found = pd.concat([run_study(s, f, device="cpu", progress=False).results for f, s in studies.items()])
     settings = {k: getattr(part, k) for k in ("task", "classes", "act", "epochs", "batch_size", "schedule", "optimizer")}
-    return found[["rule", "seed", "perturbation", "level", "accuracy"]].assign(rule=spec, lr=str(rate), valid=valid, hidden="-".join(map(str, part.hidden)), **settings)
+    return found[["rule", "seed", "perturbation", "level", "accuracy"]].assign(rule=spec, options=options, lr=str(rate), valid=valid, hidden="-".join(map(str, part.hidden)), **settings)
 
 
 def run_part(name, part, out):
