@@ -41,6 +41,7 @@ LABEL_FREE = ("softhebb", "hard-wta", "krotov-hopfield", "oja", "oja-subspace", 
 FEEDBACK = ("backprop", "fa", "dfa", "usf", "brsf", "frsf", "kolen-pollack", "weight-mirror")
 DEEP = dict(hidden=(256, 256, 256), act="tanh", epochs=20, seeds=5, batch_size=64, schedule="linear")
 ADAM = DEEP | dict(optimizer="adam", rates=(0.0003, 0.001, 0.003), batch_size=128, tuning_epochs=8)  # two epochs would choose a rate that is too high for twenty
+SOFTER = ("", "feedback=local,leak=10.0")  # the card's hard controller on learnt pseudo-inverse wires, or a soft one on learnt Jacobian wires
 PARTS = {
     "hebb_narrow": Part(("backprop", "linear", "frozen", "frozen-softhebb", "hebb", "hebb-clamp", "covariance-clamp", *LABEL_FREE, "softhebb:project=0.05",
                          "softhebb:readout=hebb", "softhebb:readout=hebb,project=0.05", "frozen-softhebb:readout=hebb", "hebb-backprop", "hebb-mixed", "contrastive", "shuffled")),
@@ -51,9 +52,10 @@ PARTS = {
     "hebb_two_classes": Part(("backprop", "hebb", "hebb-clamp"), epochs=5, classes=2, batch_size=32),
     "feedback_mnist": Part(FEEDBACK, **DEEP),
     "feedback_fashion": Part(("backprop", "fa", "dfa", "kolen-pollack"), task="fashion-mnist", **DEEP | dict(epochs=40, tuning_epochs=8)),
-    "control_mnist": Part(("backprop", "dfc-ssa"), **ADAM | dict(seeds=10)),
-    "control_simulated": Part(("dfc-ss", "strong-dfc", "dfc"), **ADAM),
-    "control_fashion": Part(("backprop", "dfc-ssa"), task="fashion-mnist", **ADAM),
+    "control_mnist": Part(("backprop", "dfc-ssa"), **ADAM | dict(seeds=10, choices=SOFTER)),
+    "control_simulated": Part(("dfc-ss", "dfc"), **ADAM | dict(choices=tuple(o and f"{o},tau=25.0" for o in SOFTER))),
+    "control_strong": Part(("strong-dfc",), **ADAM),
+    "control_fashion": Part(("backprop", "dfc-ssa"), task="fashion-mnist", **ADAM | dict(choices=SOFTER)),
     "hebb_control": Part(("backprop", "frozen", "hebb-clamp", "covariance-clamp", "hebb-control", "covariance-control", "oja-control", "contrastive-control", "contrastive-control:reach=1", "contrastive-control:feedback=noise"),
                          hidden=(256,), rates=(1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)),
     "microcircuit": Part(("backprop", "fa", "microcircuit", "microcircuit:nudge=10.0"), hidden=(500, 500), act="tanh", epochs=20, seeds=5, schedule="linear", optimizer="adam", rates=(0.0003, 0.001, 0.003)),
