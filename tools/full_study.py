@@ -51,7 +51,7 @@ PARTS = {
     "hebb_one_pass": Part(("backprop", "frozen-softhebb", "softhebb", "softhebb:power=16"), hidden=(2000,), epochs=1, seeds=5, batch_size=32, tuning_epochs=1),
     "hebb_two_classes": Part(("backprop", "hebb", "hebb-clamp"), epochs=5, classes=2, batch_size=32),
     "feedback_mnist": Part(FEEDBACK, **DEEP),
-    "feedback_fashion": Part(("backprop", "fa", "dfa", "kolen-pollack"), task="fashion-mnist", **DEEP | dict(epochs=40, tuning_epochs=8)),
+    "feedback_fashion": Part(("backprop", "fa", "dfa", "kolen-pollack"), task="fashion-mnist", **DEEP),
     "control_mnist": Part(("backprop", "dfc-ssa"), **ADAM | dict(seeds=10, choices=SOFTER)),
     "control_simulated": Part(("dfc-ss", "dfc"), **ADAM | dict(choices=tuple(o and f"{o},tau=25.0" for o in SOFTER))),
     "control_strong": Part(("strong-dfc",), **ADAM),
@@ -106,7 +106,7 @@ def results(part, spec, task, out):
     given, folder = joined(spec, options, f"lr={rate}"), out / spec.replace(":", "_").replace(",", "_")
     study = Study((given,), (part.task,), (part.classes,), part.seeds, epochs=part.epochs, perturbations=("gaussian:0.3",), **training(part))
     studies = {folder / str(s): replace(study, seeds=1, seed=s) for s in range(part.seeds)} if part.alone else {folder: study}
-    found = pd.concat([run_study(s, f, device="cpu", progress=False).results for f, s in studies.items()])
+    found = pd.concat([run_study(s, f, device="cpu", progress=False).results for f, s in studies.items()], ignore_index=True)
     settings = {k: getattr(part, k) for k in ("task", "classes", "act", "epochs", "batch_size", "schedule", "optimizer")}
     return found[["rule", "seed", "perturbation", "level", "accuracy"]].assign(rule=spec, options=options, lr=str(rate), valid=valid, hidden="-".join(map(str, part.hidden)), **settings)
 
