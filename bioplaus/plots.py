@@ -7,7 +7,7 @@ __all__ = ['COLOURS', 'STYLE', 'style_of', 'learning_curves', 'robustness', 'cha
            'rsa_matrix', 'cka_heatmap', 'embedding_panels']
 
 # %% ../nbs/50_plots.ipynb #imports
-import zlib
+import itertools, zlib
 
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from matplotlib.axes import Axes
@@ -114,7 +114,7 @@ def _mean_rdm(r) -> np.ndarray:
     return d.mean(0) if d.ndim == 3 else d
 
 def rdm_strip(
-    rdms: dict,                   # rule → {layer → RDM}; mean over replicas is drawn
+    rdms: dict,                   # rule → {layer → RDM}; the mean over replicas is drawn, and a layer that a rule lacks is said to be not defined
     labels=None,                  # (n,) of the images, to sort by; None: as they are (classes)
     unit: str = "1 − correlation",# what the colour shows
 ) -> np.ndarray:                  # (rules, layers) axes
@@ -123,15 +123,16 @@ def rdm_strip(
     order = np.arange(len(next(iter(next(iter(images.values())).values())))) if labels is None else np.argsort(np.asarray(labels), kind="stable")
     kinds, starts, counts = np.unique(order if labels is None else np.asarray(labels)[order], return_index=True, return_counts=True)
     top = max(np.quantile(d, 0.995) for layers in images.values() for d in layers.values())
-    columns = max(map(len, images.values()))
-    fig, axes = plt.subplots(len(images), columns, figsize=(1.75 * columns + 0.9, 1.75 * len(images) + 0.2), squeeze=False, layout="constrained")
-    for row, (rule, layers) in zip(axes, images.items()):
-        for ax, (layer, d) in zip(row, layers.items()):
-            shown = ax.imshow(d[np.ix_(order, order)], cmap="viridis", vmin=0, vmax=top, interpolation="nearest")
-            ax.set(xticks=starts + (counts - 1) / 2, yticks=starts + (counts - 1) / 2, xticklabels=kinds, yticklabels=kinds)
-            ax.tick_params(length=0, labelsize=5, pad=1)
-            if ax in axes[0]: ax.set_title(layer, fontsize=9)
-        row[0].set_ylabel(rule, fontsize=9, color=style_of(rule)["color"])
+    columns = list(dict.fromkeys(layer for layers in images.values() for layer in layers))
+    fig, axes = plt.subplots(len(images), len(columns), figsize=(1.75 * len(columns) + 0.9, 1.75 * len(images) + 0.2), squeeze=False, layout="constrained")
+    for (i, (rule, layers)), (j, layer) in itertools.product(enumerate(images.items()), enumerate(columns)):
+        ax = axes[i, j]
+        ax.set(xticks=starts + (counts - 1) / 2, yticks=starts + (counts - 1) / 2, xticklabels=kinds, yticklabels=kinds)
+        ax.tick_params(length=0, labelsize=5, pad=1)
+        if layer in layers: shown = ax.imshow(layers[layer][np.ix_(order, order)], cmap="viridis", vmin=0, vmax=top, interpolation="nearest")
+        else: ax.set(xticks=[], yticks=[]), ax.text(0.5, 0.5, "not defined", ha="center", fontsize=7, transform=ax.transAxes)
+        if i == 0: ax.set_title(layer, fontsize=9)
+        if j == 0: ax.set_ylabel(rule, fontsize=9, color=style_of(rule)["color"])
     fig.colorbar(shown, ax=axes, label=unit, aspect=40, fraction=0.03)
     return axes
 
