@@ -171,7 +171,7 @@ def _html_table(table: pd.DataFrame) -> str: return f'<div class="wide">{table.t
 
 def _png(fig: Figure) -> bytes:
     with io.BytesIO() as f:
-        fig.savefig(f, dpi=110, format="png")
+        fig.savefig(f, dpi=110, format="png", bbox_inches="tight")
         return f.getvalue()
 
 def _settings_table(study: Study) -> pd.DataFrame:
