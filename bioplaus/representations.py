@@ -132,7 +132,7 @@ def _finite(a: Tensor) -> Tensor:
     "`a` as (S, N, units), all of its numbers finite."
     if a.dim() not in (2, 3): raise BadInput(f"activity must have shape (replicas, images, units); {tuple(a.shape)} was given.")
     a = a if a.dim() == 3 else a[None]
-    bad = ~a.isfinite().all(-1).all(-1)
+    bad = ~a.sum((-2, -1)).isfinite()  # many times faster than to ask each number
     if bad.any(): raise BadInput(f"replicas {bad.nonzero().flatten().tolist()} have activity that is not finite (they have diverged); leave them out.")
     return a
 
