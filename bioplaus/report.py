@@ -4,20 +4,25 @@
 
 # %% auto #0
 __all__ = ['BLIND', 'percent', 'accuracy_table', 'difference_table', 'standings', 'title_of', 'by_task', 'text_report',
-           'task_figure', 'figures', 'write_report']
+           'task_figure', 'figures', 'representation_figures', 'write_report']
 
 # %% ../nbs/41_report.ipynb #imports
 import base64, html, io
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
-import matplotlib.pyplot as plt, numpy as np, pandas as pd
+import matplotlib.pyplot as plt, numpy as np, pandas as pd, torch
 from matplotlib.figure import Figure
 from . import __version__
-from .core import cards, read_options, written_whole
-from .plots import each_seed, learning_curves, robustness
+from .core import BadInput, RunFailed, cards, read_options, written_whole
+from .data import Task, load_task
+from .geometry import tsne
+from .plots import each_seed, embedding_panels, learning_curves, rdm_strip, robustness, rsa_matrix
+from .representations import Activities, activities, rdm
+from .similarity import rsa, rsa_table
 from .stats import interval, paired
 from .study import Outcome, Study, load_study, run_study
+from .training import load_run
 
 # %% ../nbs/41_report.ipynb #table
 def percent(values, digits: int = 1) -> str:
@@ -105,6 +110,53 @@ def figures(outcome: Outcome) -> dict[str, Figure]:
     "A figure for each task, by file name."
     return {f"{r.task.iloc[0]}_{r.labels.iloc[0]}": task_figure(r, h) for r, h in zip(by_task(outcome.results), by_task(outcome.history))}
 
+# %% ../nbs/41_report.ipynb #representations
+def _largest(study: Study, results: pd.DataFrame) -> tuple[Task, dict[str, str]]:
+    "The task with the most classes, and the cell of each rule on it."
+    r = results.loc[results.classes.idxmax()]
+    for cell in study.cells():
+        if cell.task != r.task: continue
+        task = load_task(cell.task, cell.classes, study.normalise, device="cpu")
+        if "-".join(map(str, task.classes)) == str(r.labels): return task, {c.rule: c.key for c in study.cells() if (c.task, c.classes) == (cell.task, cell.classes)}
+    raise BadInput(f"the task {r.task} is none that can be loaded again.")
+
+def _healthy(acts: Activities) -> Activities:
+    "Without the replicas that have diverged."
+    fine = torch.stack([a.isfinite().all(-1).all(-1) for a in acts.values()]).all(0)
+    return Activities({n: a[fine] for n, a in acts.items()}, acts.names, tuple(s for s, f in zip(acts.seeds, fine) if f), acts.images)
+
+def _defined(make, *args, **settings):
+    "What `make` gives, or None where it is not defined."
+    try: return make(*args, **settings)
+    except BadInput: return None
+
+def representation_figures(
+    out: str | Path,     # the folder of a study
+    outcome: Outcome,    # what it found
+    images: int = 200,   # how many test images, as many of each class
+) -> dict[str, Figure]:
+    "RDMs of all layers, similarity of rules with its ceiling, and a t-SNE of the last hidden layer, from the stored networks."
+    task, cells = _largest(outcome.study, outcome.results)
+    some = torch.cat([(task.y_test == c).nonzero()[:images // task.n_classes, 0] for c in range(task.n_classes)])
+    x, y, names = task.x_test[some], task.y_test[some], np.array(task.classes)
+    acts = {rule: _healthy(activities(load_run(Path(out) / "cells" / key).rule, x)) for rule, key in cells.items()}
+    acts = {rule: a for rule, a in acts.items() if a.seeds}
+    rdms = {rule: {n: d for n, r in a.items() if (d := _defined(rdm, r))} for rule, a in acts.items()}
+    found = {"rdms": rdm_strip(rdms, names[y])[0, 0].figure}
+    last = {rule: a.names[-2] for rule, a in acts.items()}  # the last hidden layer, or the input where there is none
+    both = {rule: d[last[rule]] for rule, d in rdms.items() if last[rule] in d and len(acts[rule].seeds) > 1 and _defined(rsa, d[last[rule]], d[last[rule]]) is not None}
+    if len(both) > 1:
+        fig, ax = plt.subplots(figsize=(1.1 * len(both) + 2, 0.9 * len(both) + 1.2), layout="constrained")
+        rsa_matrix(rsa_table({rule: replace(r, d=r.d[:, ::2, ::2], items=r.items[::2]) for rule, r in both.items()}, draws=100), ax)  # half of the images, for speed
+        found["rsa"] = fig
+    drawn = {rule: {last[rule]: p} for rule, a in acts.items() if (p := _defined(tsne, a[-2][0], y, perplexity=min(30.0, len(y) // 4)))}
+    if drawn: found["tsne"] = _beside(drawn, y, names)
+    return found
+
+def _beside(drawn: dict, y, names) -> Figure:
+    "One row of pictures, a column for each rule."
+    return embedding_panels({"": {f"{rule}, {layer}": p for rule, line in drawn.items() for layer, p in line.items()}}, y, names)[0, 0].figure
+
 # %% ../nbs/41_report.ipynb #html
 _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>bioplaus study</title><style>
@@ -119,7 +171,7 @@ def _html_table(table: pd.DataFrame) -> str: return f'<div class="wide">{table.t
 
 def _png(fig: Figure) -> bytes:
     with io.BytesIO() as f:
-        fig.savefig(f, dpi=110, format="png")
+        fig.savefig(f, dpi=110, format="png", bbox_inches="tight")
         return f.getvalue()
 
 def _settings_table(study: Study) -> pd.DataFrame:
@@ -141,6 +193,28 @@ def _section(results: pd.DataFrame, image: bytes, seeds: int) -> str:
         parts += ['<p class="note">Difference in percentage points, paired by seed: mean ± 95% t-interval.</p>', _html_table(difference_table(results))]
     return "".join(parts)
 
+# %% ../nbs/41_report.ipynb #html-representations
+_SHOWN = {  # what each figure shows
+    "rdms": "1 − correlation between the answers to {n} test images, sorted by class, mean over seeds. Squares on the diagonal: the layer knows the classes.",
+    "rsa": "How alike rules arrange every second one of these images in their last hidden layer (Spearman's ρ between RDMs, mean over pairs of different seeds). Diagonal: two seeds of one rule, ± 95% interval; "
+           "the ceiling of two rules is the geometric mean of theirs. In brackets the gap to it, ± 95% interval over seeds and images; * where that doesn't hold zero: these rules differ by more than their seeds do. Rules whose layer has collapsed, or of which fewer than two seeds are left, are not shown.",
+    "tsne": "t-SNE of the last hidden layer of the first seed. Below: trustworthiness, and the share of images whose 5 nearest neighbours in the picture (in the layer) vote for their class.",
+}
+
+def _image(image: bytes, alt: str) -> str: return f'<img alt="{alt}" src="data:image/png;base64,{base64.b64encode(image).decode()}">'
+
+def _representations(out: Path, outcome: Outcome, images: int = 200) -> str:
+    "The section on representations, or why there is none; its figures are kept beside the others."
+    try: drawn = representation_figures(out, outcome, images)
+    except (BadInput, RunFailed) as e: return f'<h2>Representations</h2><p class="note">Not shown: {html.escape(str(e))}</p>'
+    parts = [f"<h2>Representations: {html.escape(title_of(outcome.results.loc[[outcome.results.classes.idxmax()]]))}</h2>"]
+    for name, fig in drawn.items():
+        image = _png(fig)
+        plt.close(fig)
+        with written_whole(out / "figures" / f"representations_{name}.png") as tmp: tmp.write_bytes(image)
+        parts += [_image(image, f"representations: {name}"), f'<p class="note">{_SHOWN[name].format(n=images)}</p>']
+    return "".join(parts)
+
 # %% ../nbs/41_report.ipynb #write-report
 def write_report(
     out: str | Path, # the folder of a study
@@ -156,6 +230,6 @@ def write_report(
         plt.close(fig)
         with written_whole(out / "figures" / f"{name}.png") as tmp: tmp.write_bytes(image)
         body.append(_section(results, image, outcome.study.seeds))
-    body += ["<h2>Settings</h2>", _html_table(_settings_table(outcome.study))]
+    body += [_representations(out, outcome), "<h2>Settings</h2>", _html_table(_settings_table(outcome.study))]
     with written_whole(out / "report.html") as tmp: tmp.write_text(_PAGE.format(body="".join(body)), encoding="utf-8")
     return out / "report.html"
