@@ -7,7 +7,7 @@ __all__ = ['Game', 'neuron', 'gain', 'export', 'answers']
 
 # %% ../nbs/52_play.ipynb #imports
 import base64, inspect, json, zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 
 import numpy as np, torch
@@ -22,7 +22,7 @@ from .rule import INPUTS, Backprop, Delta, Rule
 class Game:
     "Something to play with: HTML for a notebook's output or a page of one's own."
     kind: str   # a function of play.js
-    data: dict  # what it is given, as JSON
+    data: dict = field(repr=False) # what it is given, as JSON
 
     def _repr_html_(self) -> str:
         own, data = files("bioplaus") / "data_files", json.dumps(self.data, separators=(",", ":"), ensure_ascii=False).replace("</", "<\\/")
