@@ -206,15 +206,19 @@ NAMED = [
     ('<nav id="quarto-sidebar"', '<nav aria-label="Pages" id="quarto-sidebar"'),
     ('<nav id="TOC"', '<nav aria-label="On this page" id="TOC"'),
     ('<nav class="page-navigation"', '<nav aria-label="Next and previous page" class="page-navigation"'),
-    ('<pre class="sourceCode', '<pre tabindex="0" class="sourceCode'),
 ]
+# what scrolls sideways can be reached and scrolled from the keyboard
+REACHABLE = """<script>(() => {
+const reach = () => document.querySelectorAll("main pre, main table, main .cell-output-display, main .katex-display").forEach(e => { if (e.scrollWidth > e.clientWidth) e.tabIndex = 0; });
+addEventListener("load", reach); addEventListener("resize", reach);
+})();</script>"""
 
 
 def name_landmarks(out):
     "Names and roles for screen readers, in every page."
     for page in out.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
-        for old, new in NAMED: text = text.replace(old, new)
+        for old, new in [*NAMED, ("</body>", f"{REACHABLE}</body>")]: text = text.replace(old, new)
         page.write_text(text, encoding="utf-8")
 
 
