@@ -250,7 +250,7 @@ def slide(tab, kind, name, key, times=1):
     for _ in range(times): tab.keyboard.press(key)
 
 
-def number(pattern, text): return float(re.search(pattern, text)[1])
+def number(pattern, text): return float(re.search(pattern, text)[1].rstrip("."))
 
 
 @pytest.mark.parametrize("rule", ["Hebb", "Oja", "BCM"])

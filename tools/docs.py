@@ -138,8 +138,8 @@ def stage(proc, dest, base, repo):
     for f, nb in nbs.items():
         # nbdev links to the published site; here the pages are side by side, or in a folder below
         up = "../" * (len(f.relative_to(proc).parts) - 1)
-        add_links(nb, open_links(f.relative_to(proc).as_posix(), repo, up))
         problems += [f"{f.name}: {p}" for p in resolve(nb, lambda text: rename(text.replace(base, up)))]
+        add_links(nb, open_links(f.relative_to(proc).as_posix(), repo, up))
         (dest / f.relative_to(proc).with_name(names[f.name])).write_text(json.dumps(nb, ensure_ascii=False), encoding="utf-8")
     for y in dest.glob("*.yml"): y.write_text(rename(y.read_text(encoding="utf-8")), encoding="utf-8")
     return problems
@@ -238,6 +238,7 @@ def build(source, out):
     site = build(source, quiet=True)
     add_katex(site.out / "site_libs")
     add_notebooks(site.out / "notebooks")
+    shutil.copy(ROOT / "nbs" / "social-card.png", site.out)  # only its address is in the pages
     name_landmarks(site.out)
     for css in site.out.glob("site_libs/themes/*.css"):  # the themes ask a font server for a font; styles.css names local ones
         css.write_text(re.sub(r"@import\s*url\([^)]*\);?", "", css.read_text(encoding="utf-8")), encoding="utf-8")
