@@ -9,6 +9,7 @@ __all__ = ['Panel', 'watch_training', 'explore_rule', 'explore_robustness']
 import io, threading
 
 import matplotlib.pyplot as plt, pandas as pd, torch
+from matplotlib.figure import Figure
 from .attacks import FGSM
 from .core import BadInput, cards, choose, stream
 from .data import Task
@@ -28,7 +29,7 @@ class Panel:
 
     def _repr_mimebundle_(self, **kwargs): return self.view._repr_mimebundle_(**kwargs)
 
-    def draw(self, figure: plt.Figure):
+    def draw(self, figure: Figure):
         "Put a matplotlib figure into the panel."
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=90, bbox_inches="tight")
@@ -47,7 +48,8 @@ class watch_training(Panel):
     def __call__(self, run: Run):
         choose(self.metric, run.history.columns, "column of the history")
         self.run = run
-        fig, ax = plt.subplots(figsize=(5, 2.6))
+        fig = Figure(figsize=(5, 2.6))  # not pyplot's, for this may run in a thread
+        ax = fig.add_subplot()
         learning_curves(run.history.assign(rule=run.rule.name), self.metric, ax)
         self.draw(fig)
         self.said.value = f"{run.rule.name}: epoch {run.epoch} of {run.config['fit']['epochs']}, {self.metric} {run.final[self.metric].mean():.3f}"

@@ -93,7 +93,7 @@ def one_caption(cell):
     if len(images) < 2 or not FIGURE.search(source): return [cell]
     options, code = re.findall(r"^#\|.*\n", source, re.M), re.sub(r"^#\| (label|fig-cap):.*\n", "", source, flags=re.M)
     last = {**cell, "id": f"{cell['id']}-last", "source": "".join(options) + "#| echo: false\n", "outputs": outputs[images[-1]:]}
-    return [{**cell, "source": code, "outputs": outputs[:images[-1]]}, last]
+    return [{**cell, "source": f"#| fig-alt: {CAPTION.search(source)[1]}\n{code}", "outputs": outputs[:images[-1]]}, last]
 
 
 def open_links(path, repo, up):

@@ -78,21 +78,22 @@ play.control = (root, data) => {
   const last = data.gains.length - 1, $ = fill(root, `
     <div class="bp-controls"><canvas data-name="image" class="bp-image" role="img" aria-label="The image that the network sees, a ${data.label}"></canvas>
       <label>Gain of the controller <input data-name="gain" type="range" min="0" max="${last}" value="0"></label> <output data-name="value"></output></div>
-    <svg data-name="bars" class="bp-wide" viewBox="0 0 560 ${100 * data.layers.length + 10}" role="img" aria-label="Activity of each layer: free (outline) and under control (filled)"></svg>
+    <svg data-name="bars" class="bp-wide" viewBox="0 0 560 ${125 * data.layers.length + 5}" role="img" aria-label="Activity of each layer: free (outline) and under control (filled)"></svg>
     <svg data-name="update" class="bp-matrix" viewBox="0 0 ${data.update.columns} ${data.update.rows}" role="img" aria-label="Change of the weights from hidden layer 1 (columns) to hidden layer 2 (rows)"></svg>
     <p data-name="said" class="bp-said" role="status"></p>`);
-  const wide = 440;
+  const wide = 560;
   const layer = (l, k, top) => {
-    const {name, free, held, scale, low} = data.layers[l], n = free.length, w = wide / n, base = top + (low < 0 ? 45 : 85), h = v => v / scale * (low < 0 ? 40 : 80);
-    const box = (v, i, css) => { const y = h(v); return `<rect x="${110 + i * w + 1}" y="${y < 0 ? base : base - y}" width="${w - 2}" height="${Math.abs(y)}" ${css}/>`; };
-    return `<text x="0" y="${top + 48}" class="bp-text">${name}</text><path d="M110 ${base}H550" class="bp-axis"/>` + held[k].map((v, i) => box(v, i, 'class="bp-plus"')).join("") + free.map((v, i) => box(v, i, 'class="bp-outline"')).join("")
-      + (l == data.layers.length - 1 ? free.map((_, i) => `<text x="${110 + (i + .5) * w}" y="${base + 14}" text-anchor="middle" class="bp-text">${i}</text>`).join("") : "");
+    const {name, free, held, scale, low} = data.layers[l], w = wide / free.length, base = top + (low < 0 ? 70 : 105), h = v => v / scale * (low < 0 ? 46 : 80);
+    const box = (v, i, css) => bar(i * w + 1, base, w - 2, h(v), css);
+    const number = i => `<text x="${(i + .5) * w}" y="${base + 16}" text-anchor="middle" class="bp-text">${i}</text>`;
+    return `<text x="0" y="${top + 14}" class="bp-text">${name}</text><path d="M0 ${base}H${wide}" class="bp-axis"/>` + held[k].map((v, i) => box(v, i, 'class="bp-plus"')).join("")
+      + free.map((v, i) => box(v, i, 'class="bp-outline"')).join("") + (l == data.layers.length - 1 ? free.map((_, i) => number(i)).join("") : "");
   };
   const show = () => {
     const k = +$("gain").value, {columns, frames} = data.update, most = Math.max(...frames[k].map(Math.abs)) || 1;
-    $("value").textContent = data.gains[k] < .1 || data.gains[k] >= 1000 ? data.gains[k].toExponential(0) : String(+data.gains[k].toPrecision(2));
+    $("value").textContent = String(+data.gains[k].toPrecision(2));
     $("gain").setAttribute("aria-valuetext", `gain ${$("value").textContent}`);
-    $("bars").innerHTML = data.layers.map((_, l) => layer(l, k, 100 * l)).join("");
+    $("bars").innerHTML = data.layers.map((_, l) => layer(l, k, 125 * l)).join("");
     $("update").innerHTML = frames[k].map((v, i) => `<rect x="${i % columns}" y="${Math.floor(i / columns)}" width="1" height="1" class="${v < 0 ? "bp-minus" : "bp-plus"}" fill-opacity="${Math.abs(v) / most}"/>`).join("");
     $("said").textContent = `Probability of “${data.label}”: ${(100 * data.reached[k]).toFixed(1)}% (free: ${(100 * data.free).toFixed(1)}%). Length of the control signal: ${data.push[k].toPrecision(2)}. Length of the update: ${data.size[k].toPrecision(2)}; angle to backprop's: ${data.angle[k].toFixed(0)}°.`;
   };
