@@ -214,10 +214,11 @@ addEventListener("load", reach); addEventListener("resize", reach);
 })();</script>"""
 
 
-def name_landmarks(out):
-    "Names and roles for screen readers, in every page."
+def finish(out):
+    "In every page: names and roles for screen readers, what scrolls in reach of the keyboard, and KaTeX where it lies."
     for page in out.rglob("*.html"):
-        text = page.read_text(encoding="utf-8")
+        text, up = page.read_text(encoding="utf-8"), "../" * (len(page.relative_to(out).parts) - 1)
+        text = text.replace('="site_libs/katex', f'="{up}site_libs/katex')  # as every address on the page, relative to its folder
         for old, new in [*NAMED, ("</body>", f"{REACHABLE}</body>")]: text = text.replace(old, new)
         page.write_text(text, encoding="utf-8")
 
@@ -234,12 +235,12 @@ def build(source, out):
     "Render the staged notebooks into `out`; returns smalldocs' warnings."
     from smalldocs import layout
     from smalldocs.site import build
-    layout.KATEX = "site_libs/katex"  # every page lies in the root of the site
+    layout.KATEX = "site_libs/katex"
     site = build(source, quiet=True)
     add_katex(site.out / "site_libs")
     add_notebooks(site.out / "notebooks")
     shutil.copy(ROOT / "nbs" / "social-card.png", site.out)  # only its address is in the pages
-    name_landmarks(site.out)
+    finish(site.out)
     for css in site.out.glob("site_libs/themes/*.css"):  # the themes ask a font server for a font; styles.css names local ones
         css.write_text(re.sub(r"@import\s*url\([^)]*\);?", "", css.read_text(encoding="utf-8")), encoding="utf-8")
     replace(site.out, out)
