@@ -137,7 +137,7 @@ class explore_robustness(Panel):
 
     def show(self):
         "Answers and picture for what the sliders say."
-        fig, axes = plt.subplots(2, len(self.rules), figsize=(2 * len(self.rules), 3.2), squeeze=False, height_ratios=(3, 2))
+        fig, axes = plt.subplots(2, len(self.rules), figsize=(2 * len(self.rules), 3.2), squeeze=False, height_ratios=(3, 2), layout="constrained")
         for (name, rule), (top, low) in zip(self.rules.items(), axes.T):
             x = self.seen(rule)
             p = torch.softmax(rule.predict(x[None])[0, 0].detach(), -1).cpu()
