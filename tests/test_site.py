@@ -1,5 +1,5 @@
 """The built site, as files and in a browser: run python tools/docs.py first."""
-import functools, html.parser, http.server, json, re, shutil, threading
+import functools, html.parser, http.server, json, re, shutil, sys, threading
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
@@ -17,7 +17,7 @@ class Page(html.parser.HTMLParser):
     "Links, anchors and assets of one page."
     def __init__(self, path):
         super().__init__()
-        self.links, self.ids, self.assets = [], [], []
+        self.links, self.ids, self.assets, self.images, self.meta = [], [], [], [], {}
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attrs):
@@ -25,6 +25,8 @@ class Page(html.parser.HTMLParser):
         if a.get("id"): self.ids.append(a["id"])
         if tag == "a" and a.get("href"): self.links.append(a["href"])
         if tag in ("script", "img") and a.get("src"): self.assets.append(a["src"])
+        if tag == "img": self.images.append(a.get("alt") or "")
+        if tag == "meta" and a.get("content"): self.meta[a.get("property") or a.get("name")] = a["content"]
         if tag == "link" and a.get("rel") == "stylesheet": self.assets.append(a["href"])
 
 
@@ -63,6 +65,46 @@ def test_assets_lie_beside_the_page(page, pages):
     for source in pages[page.name].assets:
         assert source.startswith("data:") or not re.match(r"[a-z]+:|//", source), source
         if not source.startswith("data:"): assert (page.parent / unquote(source.split("?")[0])).exists(), source
+
+
+@everywhere
+def test_every_picture_has_words(page, pages): assert all(len(alt) > 10 for alt in pages[page.name].images)
+
+
+@everywhere
+def test_a_page_and_what_it_needs_weigh_little(page, pages):
+    files = [page, *((page.parent / unquote(s.split("?")[0])).resolve() for s in pages[page.name].assets if not s.startswith("data:"))]
+    assert sum(f.stat().st_size for f in files) < 2e6
+
+
+@everywhere
+def test_no_script_from_elsewhere_blocks_the_first_paint(page, pages):
+    assert not re.search(r"@import\s+(url\()?['\"]?https?:", page.read_text(encoding="utf-8"))
+    assert all("@import url(" not in (page.parent / unquote(s)).read_text(encoding="utf-8") for s in pages[page.name].assets if s.endswith(".css"))
+
+
+@everywhere
+def test_what_a_link_to_the_page_shows(page, pages):
+    meta = pages[page.name].meta
+    assert meta["og:title"] and meta["og:description"] and meta["twitter:card"] == "summary_large_image"
+    assert (DOCS / meta["og:image"].rpartition("/")[2]).stat().st_size < 3e5
+
+
+@everywhere
+def test_the_notebook_can_be_taken_away(page, pages):
+    notebook = NBS[page.stem].relative_to(ROOT / "nbs").as_posix()
+    assert any(re.fullmatch(rf"https://colab\.research\.google\.com/github/.*/nbs/{notebook}", a) for a in pages[page.name].links)
+    copy = next(a for a in pages[page.name].links if a.endswith(f"notebooks/{notebook}"))
+    assert (page.parent / copy).read_bytes() == NBS[page.stem].read_bytes()
+
+
+def test_the_site_says_what_it_holds():
+    "A sitemap with every page, and llms.txt, which points to a plain copy of each."
+    listed = set(re.findall(r"<loc>(?:[^<]*/bioplaus/)([^<]*)</loc>", (DOCS / "sitemap.xml").read_text(encoding="utf-8")))
+    names = {p.relative_to(DOCS).as_posix() for p in PAGES}
+    assert listed | {"index.html"} >= names
+    llms = (DOCS / "llms.txt").read_text(encoding="utf-8")
+    assert llms.startswith("# bioplaus") and all(n.removesuffix(".html") in llms for n in names)
 
 
 @pytest.fixture(scope="session")
@@ -158,3 +200,115 @@ def test_search_leads_to_the_page(browser, address):
     tab.wait_for_url(re.compile("hebbian.html"), timeout=5000)
     assert tab.locator("h1").first.inner_text() == "Hebb"
     tab.close()
+
+
+@pytest.fixture(scope="session")
+def axe():
+    "axe-core, fetched once through npm, as KaTeX is."
+    if not shutil.which("npm"): pytest.skip("no npm on this machine")
+    sys.path.insert(0, str(ROOT))
+    from tools.docs import npm_package
+    return (npm_package("axe-core", "4.14.1") / "axe.min.js").read_text(encoding="utf-8")
+
+
+@everywhere
+def test_no_serious_accessibility_fault(page, browser, axe, address):
+    tab, *_ = opened(browser, address + page.relative_to(DOCS).as_posix(), 1200)
+    tab.evaluate(axe)
+    for theme in ("light", "dark"):
+        found = tab.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+        faults = {v["id"]: [n["html"][:120] for n in v["nodes"]][:4] for v in found if v["impact"] in ("serious", "critical")}
+        assert not faults, f"{theme}: {faults}"
+        if theme == "light": toggle(tab)
+    tab.close()
+
+
+PLAY = DOCS / "tutorials" / "things_to_play_with.html"
+
+
+@pytest.fixture(params=["file", "http"])
+def play(request, browser, address):
+    "The page of games, opened as a file and from a server, with what it complained about."
+    tab, strange, complaints = opened(browser, PLAY.as_uri() if request.param == "file" else address + PLAY.relative_to(DOCS).as_posix(), 1000)
+    yield tab
+    assert not complaints
+    tab.close()
+
+
+def game(tab, kind): return tab.locator(f'[data-play^="{kind}-"]')
+
+
+def part(tab, kind, name): return game(tab, kind).locator(f'[data-name="{name}"]')
+
+
+def said(tab, kind): return part(tab, kind, "said").inner_text()
+
+
+def slide(tab, kind, name, key, times=1):
+    "Move a slider from the keyboard."
+    part(tab, kind, name).focus()
+    for _ in range(times): tab.keyboard.press(key)
+
+
+def number(pattern, text): return float(re.search(pattern, text)[1].rstrip("."))
+
+
+@pytest.mark.parametrize("rule", ["Hebb", "Oja", "BCM"])
+def test_the_neuron_learns(play, rule):
+    part(play, "neuron", "rule").select_option(rule)
+    if rule == "BCM": part(play, "neuron", "cloud").select_option("two")
+    part(play, "neuron", "run").click()
+    play.wait_for_timeout(2500)
+    part(play, "neuron", "run").click()
+    text = said(play, "neuron")
+    if rule == "Hebb": assert "exploded" in text and number(r"line: (\d+)", text) <= 3
+    if rule == "Oja": assert abs(number(r"w: ([\d.]+)", text) - 1) < 0.15 and number(r"line: (\d+)", text) <= 10
+    if rule == "BCM":  # strong answers to one cluster, weak ones to the other
+        opacity = [float(v) for v in part(play, "neuron", "points").locator("circle").evaluate_all("cs => cs.map(c => c.getAttribute('fill-opacity'))")]
+        first, second = sum(opacity[::2]) / 20, sum(opacity[1::2]) / 20
+        assert max(first, second) > 2 * min(first, second)
+
+
+def test_points_by_mouse_and_keyboard(play):
+    part(play, "neuron", "cloud").select_option("none")
+    assert part(play, "neuron", "points").locator("circle").count() == 0
+    part(play, "neuron", "plane").click(position={"x": 60, "y": 60})
+    for key in ("ArrowRight", "ArrowUp", "Enter"): play.keyboard.press(key) if key != "ArrowRight" else part(play, "neuron", "plane").press(key)
+    points = part(play, "neuron", "points").locator("circle")
+    assert points.count() == 2 and abs(float(points.nth(1).get_attribute("cx")) - 0.2) < 1e-9 and float(points.nth(0).get_attribute("cx")) < 0 < float(points.nth(0).get_attribute("cy"))
+    part(play, "neuron", "one").click()
+    assert said(play, "neuron").startswith("1 points fed")
+
+
+def test_gain_from_nudge_to_clamp(play):
+    low = said(play, "control")
+    assert number(r"backprop's: (\d+)", low) <= 3
+    slide(play, "control", "gain", "End")
+    high = said(play, "control")
+    assert number(r"”: ([\d.]+)%", high) > 95 > number(r"”: ([\d.]+)%", low) and number(r"backprop's: (\d+)", high) > 10
+    assert part(play, "control", "update").locator("rect").count() == 12 * 16
+
+
+def test_answers_react(play):
+    clean = said(play, "answers")
+    assert "4 of 4 are right" in clean
+    slide(play, "answers", "attack", "End")
+    assert number(r"(\d) of 4 are right", said(play, "answers")) < 4
+    slide(play, "answers", "attack", "Home"), part(play, "answers", "next").click()
+    assert said(play, "answers").startswith("Image 2 of 20")
+
+
+def test_answers_are_those_of_the_networks(play):
+    "Logits and attack gradients of the script against PyTorch's, on the weights that are in the page."
+    import numpy as np, torch, torch.nn.functional as F
+    got = game(play, "answers").evaluate("""e => { const {nets, images, forward, gradient} = e.networks;
+        return {images, nets: nets.map(n => ({...n, layers: n.layers.map(l => ({b: l.b, W: l.W.map(w => Array.from(w))}))})),
+                logits: nets.map(n => images.map(x => Array.from(forward(n, x).logits))), gradients: nets.map(n => images.map(x => Array.from(gradient(n, x, 3))))} }""")
+    for net, logits, gradients in zip(got["nets"], got["logits"], got["gradients"]):
+        x = torch.tensor(got["images"], dtype=torch.float64, requires_grad=True)
+        r = F.normalize(x, dim=-1) if net["unit"] else (x - net["mean"]) / net["std"]
+        for k, l in enumerate(net["layers"]):
+            v = r @ torch.tensor(l["W"], dtype=torch.float64).T + torch.tensor(l["b"], dtype=torch.float64)
+            r = v if k == len(net["layers"]) - 1 else F.normalize(v.clamp(min=0) ** net["power"], dim=-1) if net["act"] == "power" else v.tanh()
+        grad, = torch.autograd.grad(F.cross_entropy(r, torch.full((len(x),), 3), reduction="sum"), x)
+        assert np.allclose(r.detach(), logits, atol=1e-5) and np.allclose(grad, gradients, rtol=1e-4, atol=1e-7 + 1e-4 * grad.abs().max().item()), net["name"]

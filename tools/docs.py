@@ -2,10 +2,11 @@
 
 nbdev turns nbs/ into _proc/ just as `nbdev_docs` would. Then smalldocs reads the same _quarto.yml in place of `quarto render`.
 In between, _build/site is a copy of _proc in which the things that Quarto does and smalldocs doesn't are done here:
-output-file names, numbers of equations and figures, and maths from a KaTeX that lies beside the pages, so that the site works offline.
+output-file names, numbers of equations and figures, words for those who can't see a figure, links to open or download a notebook, and maths from a KaTeX
+that lies beside the pages, so that the site works offline.
 README.md is written here and nowhere else.
 """
-import argparse, json, os, re, shutil, subprocess, sys, time
+import argparse, base64, io, json, os, re, shutil, subprocess, sys, time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -15,6 +16,7 @@ FRONT = re.compile(r"^output-file:\s*(\S+)\.html\s*$", re.M)
 EQUATION = re.compile(r"\$\$(.+?)\$\$\s*\{#(eq-[\w-]+)\}", re.S)
 REFERENCE = re.compile(r"(?<![\w`\[@])@((?:eq|fig)-[\w-]+)")
 FIGURE = re.compile(r"^#\| label: (fig-[\w-]+)", re.M)
+CAPTION = re.compile(r"^#\| fig-cap: (.+)$", re.M)
 NOTEBOOK = re.compile(r"\b[\w-]+\.ipynb\b")
 
 
@@ -68,7 +70,9 @@ class Numbers:
         return EQUATION.sub(tag, text)
 
     def caption(self, source):
-        label = FIGURE.search(source)
+        "The caption with its number, and the same words as the picture's alternative text, unless it has one of its own."
+        label, words = FIGURE.search(source), CAPTION.search(source)
+        if words and not re.search(r"^#\| fig-alt:", source, re.M): source = source.replace(words[0], f"{words[0]}\n#| fig-alt: {words[1]}")
         if not label: return source
         number = self.next("Figure", label[1])
         return re.sub(r'^(#\| fig-cap: ["\']?)', rf"\1Figure {number}: ", source, flags=re.M)
@@ -89,7 +93,30 @@ def one_caption(cell):
     if len(images) < 2 or not FIGURE.search(source): return [cell]
     options, code = re.findall(r"^#\|.*\n", source, re.M), re.sub(r"^#\| (label|fig-cap):.*\n", "", source, flags=re.M)
     last = {**cell, "id": f"{cell['id']}-last", "source": "".join(options) + "#| echo: false\n", "outputs": outputs[images[-1]:]}
-    return [{**cell, "source": code, "outputs": outputs[:images[-1]]}, last]
+    return [{**cell, "source": f"#| fig-alt: {CAPTION.search(source)[1]}\n{code}", "outputs": outputs[:images[-1]]}, last]
+
+
+def open_links(path, repo, up):
+    "A line under the title: where the page's notebook `path` (in nbs/) can be opened, and a copy of it to take away."
+    owner = repo.removeprefix("https://github.com/")
+    return (f'<p class="open-notebook"><a href="https://colab.research.google.com/github/{owner}/blob/main/nbs/{path}" title="In Colab, first run: %pip install bioplaus">Open in Colab</a> · '
+            f'<a href="{up}notebooks/{path}" download>Download this notebook</a></p>')
+
+
+def add_links(nb, line):
+    "Put `line` under the title, after nbdev's rendered promise."
+    first = next((n for n, c in enumerate(nb["cells"]) if c["cell_type"] != "raw"), 0)
+    nb["cells"].insert(first, {"cell_type": "markdown", "id": "open-notebook", "metadata": {}, "source": f"```{{=html}}\n{line}\n```"})
+
+
+def lighter(png):
+    "A large picture with 256 colours, in base64: a third of the weight, and hardly another look."
+    from PIL import Image
+    text = joined(png)
+    if len(text) < 100_000: return png
+    small = io.BytesIO()
+    Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "png", optimize=True)
+    return min(text, base64.b64encode(small.getvalue()).decode(), key=len)
 
 
 def resolve(nb, links):
@@ -103,6 +130,7 @@ def resolve(nb, links):
         if c["cell_type"] == "code":
             source = numbers.caption(source)
             for data in (o.get("data", {}) for o in c.get("outputs", [])):
+                if "image/png" in data: data["image/png"] = lighter(data["image/png"])
                 if "text/markdown" in data: data["text/markdown"] = links(joined(data["text/markdown"]))
         c["source"] = source
     for c in markdown: c["source"] = numbers.references(c["source"])
@@ -110,8 +138,8 @@ def resolve(nb, links):
     return numbers.problems
 
 
-def stage(proc, dest, base):
-    "Copy `proc` to `dest` with names, links and numbers resolved; `base` is the published site's address. Returns what is wrong."
+def stage(proc, dest, base, repo):
+    "Copy `proc` to `dest` with names, links and numbers resolved; `base` and `repo` are the addresses of site and repository. Returns what is wrong."
     problems = []
     shutil.rmtree(dest, ignore_errors=True)
     shutil.copytree(proc, dest, ignore=shutil.ignore_patterns("*.ipynb", "_docs"))
@@ -122,6 +150,7 @@ def stage(proc, dest, base):
         # nbdev links to the published site; here the pages are side by side, or in a folder below
         up = "../" * (len(f.relative_to(proc).parts) - 1)
         problems += [f"{f.name}: {p}" for p in resolve(nb, lambda text: rename(text.replace(base, up)))]
+        add_links(nb, open_links(f.relative_to(proc).as_posix(), repo, up))
         (dest / f.relative_to(proc).with_name(names[f.name])).write_text(json.dumps(nb, ensure_ascii=False), encoding="utf-8")
     for y in dest.glob("*.yml"): y.write_text(rename(y.read_text(encoding="utf-8")), encoding="utf-8")
     return problems
@@ -147,20 +176,62 @@ def write_readme(base):
     (ROOT / "README.md").write_text("<!-- made from nbs/index.ipynb by tools/docs.py: edit the notebook -->\n\n" + "\n\n".join(parts) + "\n", encoding="utf-8")
 
 
-def add_katex(libs):
-    "Put KaTeX beside the pages, through npm; kept in _build for the next time."
-    cache = ROOT / "_build" / f"katex-{KATEX}"
+def npm_package(name, version):
+    "The folder of an npm package, fetched once; kept in _build for the next time."
+    cache = ROOT / "_build" / f"{name}-{version}"
     if not cache.exists():
-        if not shutil.which("npm"): sys.exit("npm is needed once, to fetch KaTeX for the formulas: install Node.js")
+        if not shutil.which("npm"): sys.exit(f"npm is needed once, to fetch {name}: install Node.js")
         fresh = cache.with_suffix(".part")
         fresh.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["npm", "pack", f"katex@{KATEX}", "--silent"], cwd=fresh, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([shutil.which("npm"), "pack", f"{name}@{version}", "--silent"], cwd=fresh, check=True, stdout=subprocess.DEVNULL)
         shutil.unpack_archive(next(fresh.glob("*.tgz")), fresh, "gztar")
         fresh.rename(cache)
-    source, dest = cache / "package" / "dist", libs / "katex"
+    return cache / "package"
+
+
+def add_katex(libs):
+    "Put KaTeX beside the pages."
+    source, dest = npm_package("katex", KATEX) / "dist", libs / "katex"
     (dest / "contrib").mkdir(parents=True, exist_ok=True)
     for name in ("katex.min.css", "katex.min.js", "contrib/auto-render.min.js"): shutil.copy(source / name, dest / name)
     shutil.copytree(source / "fonts", dest / "fonts", ignore=shutil.ignore_patterns("*.ttf", "*.woff"), dirs_exist_ok=True)
+
+
+def add_notebooks(dest):
+    "Copies of all notebooks beside the pages, to download."
+    for f in (ROOT / "nbs").rglob("[!_.]*.ipynb"):
+        if ".ipynb_checkpoints" in f.parts: continue
+        to = dest / f.relative_to(ROOT / "nbs")
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(f, to)
+
+
+# what smalldocs leaves unsaid to those who listen: an unnamed toggle, links that act as buttons, several navigations without names
+NAMED = [
+    ('role="navigation" aria-expanded', 'role="button" aria-expanded'),
+    ('<a class="sidebar-item-text sidebar-link text-start" data-bs-toggle', '<a class="sidebar-item-text sidebar-link text-start" tabindex="0" data-bs-toggle'),
+    ('<a class="sidebar-item-toggle text-start"', '<a class="sidebar-item-toggle text-start" tabindex="0"'),
+    ('title="Toggle dark mode"', 'title="Toggle dark mode" aria-label="Toggle dark mode" role="button"'),
+    ('<nav class="navbar ', '<nav aria-label="Site" class="navbar '),
+    ('<nav class="quarto-secondary-nav"', '<nav aria-label="Here" class="quarto-secondary-nav"'),
+    ('<nav id="quarto-sidebar"', '<nav aria-label="Pages" id="quarto-sidebar"'),
+    ('<nav id="TOC"', '<nav aria-label="On this page" id="TOC"'),
+    ('<nav class="page-navigation"', '<nav aria-label="Next and previous page" class="page-navigation"'),
+]
+# what scrolls sideways can be reached and scrolled from the keyboard
+REACHABLE = """<script>(() => {
+const reach = () => document.querySelectorAll("main pre, main table, main .cell-output-display, main .katex-display").forEach(e => { if (e.scrollWidth > e.clientWidth) e.tabIndex = 0; });
+addEventListener("load", reach); addEventListener("resize", reach);
+})();</script>"""
+
+
+def finish(out):
+    "In every page: names and roles for screen readers, what scrolls in reach of the keyboard, and KaTeX where it lies."
+    for page in out.rglob("*.html"):
+        text, up = page.read_text(encoding="utf-8"), "../" * (len(page.relative_to(out).parts) - 1)
+        text = text.replace('="site_libs/katex', f'="{up}site_libs/katex')  # as every address on the page, relative to its folder
+        for old, new in [*NAMED, ("</body>", f"{REACHABLE}</body>")]: text = text.replace(old, new)
+        page.write_text(text, encoding="utf-8")
 
 
 def replace(site, out):
@@ -175,9 +246,12 @@ def build(source, out):
     "Render the staged notebooks into `out`; returns smalldocs' warnings."
     from smalldocs import layout
     from smalldocs.site import build
-    layout.KATEX = "site_libs/katex"  # every page lies in the root of the site
+    layout.KATEX = "site_libs/katex"
     site = build(source, quiet=True)
     add_katex(site.out / "site_libs")
+    add_notebooks(site.out / "notebooks")
+    shutil.copy(ROOT / "nbs" / "social-card.png", site.out)  # only its address is in the pages
+    finish(site.out)
     for css in site.out.glob("site_libs/themes/*.css"):  # the themes ask a font server for a font; styles.css names local ones
         css.write_text(re.sub(r"@import\s*url\([^)]*\);?", "", css.read_text(encoding="utf-8")), encoding="utf-8")
     replace(site.out, out)
@@ -197,7 +271,7 @@ def main():
     check_sidebar(ROOT / "_quarto.yml", ROOT / "nbs")
     write_readme(base)
     if a.readme_only: return 0
-    warnings = stage(process(), ROOT / "_build" / "site", base)
+    warnings = stage(process(), ROOT / "_build" / "site", base, cfg.git_url)
     warnings += build(ROOT / "_build" / "site", ROOT / a.out)
     for w in warnings: print("warning:", w, file=sys.stderr)
     print(f"{len(list((ROOT / a.out).rglob('*.html')))} pages in {a.out}, {time.time() - start:.1f} s")

@@ -1,0 +1,71 @@
+"""What the repository says about itself: workflows, citation, changelog."""
+import configparser, json, re
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+yaml = pytest.importorskip("yaml")
+ROOT = Path(__file__).parent.parent
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+INI = configparser.ConfigParser(delimiters=["="], interpolation=None)
+INI.read(ROOT / "settings.ini", encoding="utf-8")
+INI = INI["DEFAULT"]
+
+
+def loaded(path):
+    "YAML as GitHub reads it: `on` is a word and a date is text."
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+
+
+def check(document, schema):
+    "Against a schema that check-jsonschema carries."
+    pytest.importorskip("check_jsonschema")
+    import jsonschema
+    schema = json.loads((files("check_jsonschema") / "builtin_schemas" / "vendor" / f"{schema}.json").read_text(encoding="utf-8"))
+    jsonschema.validators.validator_for(schema)(schema).validate(document)
+
+
+def typed(value):
+    "Numbers and booleans of a document that was read as text."
+    if isinstance(value, dict): return {k: typed(v) for k, v in value.items()}
+    if isinstance(value, list): return [typed(v) for v in value]
+    return {"true": True, "false": False, "": None}.get(value, int(value) if value.isdigit() else value)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
+def test_workflows_fit_the_schema(path): check(typed(loaded(path)), "github-workflows")
+
+
+def test_the_schema_is_strict_enough():
+    broken = typed(loaded(WORKFLOWS[0]))
+    broken["jobs"]["deploy"]["runs_on"] = broken["jobs"]["deploy"].pop("runs-on")
+    with pytest.raises(Exception, match="runs_on|not valid"): check(broken, "github-workflows")
+
+
+def bounds(package):
+    "(lowest, first that is too new) of a requirement in settings.ini."
+    found = re.search(rf"(?:^|\s){package}>=([\d.]+),<([\d.]+)", INI["requirements"])
+    return [tuple(map(int, v.split("."))) for v in found.groups()]
+
+
+@pytest.mark.parametrize("package", ["torch", "torchvision"])
+def test_the_matrix_spans_what_is_supported(package):
+    "Oldest and newest, as settings.ini says, on three systems."
+    matrix = loaded(ROOT / ".github" / "workflows" / "test.yml")["jobs"]["matrix"]["strategy"]["matrix"]
+    old, new = (tuple(map(int, v[package].split(".")))[:2] for v in matrix["versions"])
+    low, high = bounds(package)
+    assert old == low and new == (high[0], high[1] - 1)
+    assert matrix["versions"][0]["python"] == INI["min_python"] and {o.split("-")[0] for o in matrix["os"]} == {"ubuntu", "macos", "windows"}
+
+
+def test_citation():
+    cff = loaded(ROOT / "CITATION.cff")
+    check(cff, "citation-file-format")
+    assert cff["version"] == INI["version"] and cff["repository-code"] == INI["git_url"] and cff["license"].lower() == INI["license"]
+
+
+def test_changelog_is_nbdevs():
+    "nbdev_changelog writes new releases after the marker."
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert text.startswith("# Release notes\n\n<!-- do not remove -->\n") and f"\n## {INI['version']}\n" in text
