@@ -185,6 +185,7 @@ class PGD(Attack):
     random_start: bool = True  # False: the first start is the image itself
     loss: str = "cross-entropy" # or "margin"
     rate: float = 2.5          # size of all steps together, in units of ε
+    falling: bool = True       # whether steps get smaller and smaller, to nothing at the end; False: all the same
     early: bool = True         # whether an image is done with as soon as the network is fooled
 
     def __post_init__(self):
@@ -194,17 +195,23 @@ class PGD(Attack):
     def craft(self, rule, x, y, keys):
         low, high = box(x, self.level) if self.norm == "linf" else (x, x)
         crowd = Crowd(x.clone(), z=x, x=x, y=y, low=low, high=high, keys=keys, best=torch.full_like(x[..., 0], -torch.inf))
+        if self.early: self.climb(rule, crowd, x, [self.level])  # what one large step fools needs no walk
         for start in range(self.restarts):
-            if crowd: self.climb(rule, crowd, start)
+            if crowd: self.climb(rule, crowd, self.begin(crowd.own, start), self.sizes())
         return crowd.found
 
-    def climb(self, rule, crowd: Crowd, start: int):
-        "One start and all its steps."
-        crowd.own |= self.begin(crowd.own, start)
-        for _ in range(self.steps):
+    def sizes(self) -> list[float]:
+        "The size of each step."
+        even = self.rate * self.level / self.steps
+        return [even * (2 - (2 * k + 1) / self.steps if self.falling else 1) for k in range(self.steps)]
+
+    def climb(self, rule, crowd: Crowd, z: Tensor, sizes: list[float]):
+        "Take steps of these sizes from `z`."
+        crowd.own["z"] = z
+        for alpha in sizes:
             gradient, logits = _ascent(rule, crowd.own["z"], crowd.own["y"], self.loss)
             if self.early: self.weigh(crowd, logits, fooled_only=True)
-            crowd.own["z"] = self.step(crowd.own, gradient)
+            crowd.own["z"] = self.step(crowd.own, gradient, alpha)
             if self.early: crowd.leave(crowd.own["best"] > 0)
             if not crowd: return
         self.weigh(crowd, rule.predict(crowd.own["z"]))
@@ -217,18 +224,17 @@ class PGD(Attack):
         crowd.keep(crowd.own["z"], better)
         crowd.own["best"] = torch.where(better, now, best)
 
-    def begin(self, own: dict, start: int) -> dict:
+    def begin(self, own: dict, start: int) -> Tensor:
         "Where the steps start from."
         x, n = own["x"], own["x"].shape[-1]
-        if not self.random_start and start == 0: return {"z": x.clone()}
+        if not self.random_start and start == 0: return x
         u = uniform(own["keys"], n + 1, start * (n + 1)).to(x.dtype)
-        if self.norm == "linf": return {"z": (x + self.level * (2 * u[..., 1:] - 1)).clamp_(own["low"], own["high"])}
+        if self.norm == "linf": return (x + self.level * (2 * u[..., 1:] - 1)).clamp_(own["low"], own["high"])
         far = torch.special.ndtri((u[..., 1:] + 2.0 ** -25).double()).to(x.dtype)
-        return {"z": (x + to_ball(far * 1e9, self.level) * u[..., :1] ** (1 / n)).clamp_(0, 1)}
+        return (x + to_ball(far * 1e9, self.level) * u[..., :1] ** (1 / n)).clamp_(0, 1)
 
-    def step(self, own: dict, gradient: Tensor) -> Tensor:
+    def step(self, own: dict, gradient: Tensor, alpha: float) -> Tensor:
         "The next point, projected."
-        alpha = self.rate * self.level / self.steps
         if self.norm == "linf": return own["z"].add(gradient.sign_(), alpha=alpha).clamp_(own["low"], own["high"])
         d = own["z"] + alpha * gradient / gradient.norm(dim=-1, keepdim=True).clamp_min(1e-30) - own["x"]
         return (own["x"] + to_ball(d, self.level)).clamp_(0, 1)
@@ -240,13 +246,16 @@ class MIFGSM(PGD):
     steps: int = 10
     random_start: bool = False
     rate: float = 1.0
+    falling: bool = False
     decay: float = 1.0         # share of the summed gradient that is kept at each step
 
-    def begin(self, own, start): return super().begin(own, start) | {"sum": torch.zeros_like(own["x"])}
+    def climb(self, rule, crowd, z, sizes):
+        crowd.own["sum"] = torch.zeros_like(z)
+        super().climb(rule, crowd, z, sizes)
 
-    def step(self, own, gradient):
+    def step(self, own, gradient, alpha):
         own["sum"] = self.decay * own["sum"] + gradient / gradient.abs().mean(-1, keepdim=True).clamp_min(1e-30)
-        return super().step(own, own["sum"].clone())
+        return super().step(own, own["sum"].clone(), alpha)
 
 # %% ../nbs/21_attacks.ipynb #square
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000) # of the area of the square, in queries out of 10,000
