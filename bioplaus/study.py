@@ -121,7 +121,7 @@ def check_attacks(
     if not attacks: return pd.DataFrame()
     levels = sorted(k.level for k in attacks if k.norm == "linf" and k.level) or [0.1]
     some = slice(None, images * max(1, len(task.y_test) // images), max(1, len(task.y_test) // images))
-    return _labelled(masking_checks(run.rule, task.x_test[some], task.y_test[some], levels[len(levels) // 2], seed=study.seed), cell, task)
+    return _labelled(masking_checks(run.rule, task.x_test[some], task.y_test[some], levels[len(levels) // 2], queries=100, seed=study.seed), cell, task)
 
 def run_cell(
     study: Study,
