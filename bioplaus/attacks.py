@@ -33,11 +33,11 @@ def lead(
 RAISED = {"cross-entropy": LOSSES["cross-entropy"].value, "margin": lead}
 
 @torch.enable_grad()
-def _ascent(rule, x: Tensor, y: Tensor, loss: str) -> tuple[Tensor, Tensor]:
-    "(gradient, logits) at `x`."
+def _ascent(rule, x: Tensor, raised) -> tuple[Tensor, Tensor]:
+    "(gradient of `raised(logits)`, logits) at `x`."
     x = x.detach().requires_grad_()
     logits = rule.predict(x)
-    return torch.autograd.grad(RAISED[loss](logits, y).sum(), x)[0], logits.detach()
+    return torch.autograd.grad(raised(logits).sum(), x)[0], logits.detach()
 
 def input_gradient(
     rule,      # anything with `predict`
@@ -46,7 +46,8 @@ def input_gradient(
     loss: str = "cross-entropy", # or "margin"
 ) -> Tensor:   # (S, N, pixels)
     "The true gradient of each image's loss with respect to its pixels, for each replica."
-    return _ascent(rule, x, y, choose(loss, RAISED, "loss of an attack"))[0]
+    choose(loss, RAISED, "loss of an attack")
+    return _ascent(rule, x, lambda logits: RAISED[loss](logits, y))[0]
 
 # %% ../nbs/21_attacks.ipynb #ball
 def box(
@@ -183,33 +184,40 @@ class PGD(Attack):
     steps: int = 20
     restarts: int = 1          # how many starts, the first included
     random_start: bool = True  # False: the first start is the image itself
-    loss: str = "cross-entropy" # or "margin"
+    loss: str = "cross-entropy" # or "margin"; or "target": each start aims at another class, the likeliest first
     rate: float = 2.5          # size of all steps together, in units of ε
     falling: bool = True       # whether steps get smaller and smaller, to nothing at the end; False: all the same
     early: bool = True         # whether an image is done with as soon as the network is fooled
 
     def __post_init__(self):
         super().__post_init__()
-        whole(self.steps, "steps"), whole(self.restarts, "restarts"), choose(self.loss, RAISED, "loss of an attack"), real(self.rate, "rate")
+        whole(self.steps, "steps"), whole(self.restarts, "restarts"), choose(self.loss, (*RAISED, "target"), "loss of an attack"), real(self.rate, "rate")
 
     def craft(self, rule, x, y, keys):
         low, high = box(x, self.level) if self.norm == "linf" else (x, x)
         crowd = Crowd(x.clone(), z=x, x=x, y=y, low=low, high=high, keys=keys, best=torch.full_like(x[..., 0], -torch.inf))
-        if self.early: self.climb(rule, crowd, x, [self.level])  # what one large step fools needs no walk
+        if self.loss == "target": crowd.own["rivals"] = rule.predict(x).scatter(-1, y[..., None], -torch.inf).argsort(dim=-1, descending=True)[..., :-1]
+        if self.early: self.climb(rule, crowd, x, [self.level], 0)  # what one large step fools needs no walk
         for start in range(self.restarts):
-            if crowd: self.climb(rule, crowd, self.begin(crowd.own, start), self.sizes())
+            if crowd: self.climb(rule, crowd, self.begin(crowd.own, start), self.sizes(), start)
         return crowd.found
+
+    def raised(self, own: dict, start: int):
+        "What this start raises, as a function of the logits."
+        if self.loss != "target": return lambda logits: RAISED[self.loss](logits, own["y"])
+        aim = own["rivals"][..., start % own["rivals"].shape[-1], None]
+        return lambda logits: logits.gather(-1, aim) - logits.gather(-1, own["y"][..., None])
 
     def sizes(self) -> list[float]:
         "The size of each step."
         even = self.rate * self.level / self.steps
         return [even * (2 - (2 * k + 1) / self.steps if self.falling else 1) for k in range(self.steps)]
 
-    def climb(self, rule, crowd: Crowd, z: Tensor, sizes: list[float]):
+    def climb(self, rule, crowd: Crowd, z: Tensor, sizes: list[float], start: int):
         "Take steps of these sizes from `z`."
         crowd.own["z"] = z
         for alpha in sizes:
-            gradient, logits = _ascent(rule, crowd.own["z"], crowd.own["y"], self.loss)
+            gradient, logits = _ascent(rule, crowd.own["z"], self.raised(crowd.own, start))
             if self.early: self.weigh(crowd, logits, fooled_only=True)
             crowd.own["z"] = self.step(crowd.own, gradient, alpha)
             if self.early: crowd.leave(crowd.own["best"] > 0)
@@ -249,9 +257,9 @@ class MIFGSM(PGD):
     falling: bool = False
     decay: float = 1.0         # share of the summed gradient that is kept at each step
 
-    def climb(self, rule, crowd, z, sizes):
+    def climb(self, rule, crowd, z, sizes, start):
         crowd.own["sum"] = torch.zeros_like(z)
-        super().climb(rule, crowd, z, sizes)
+        super().climb(rule, crowd, z, sizes, start)
 
     def step(self, own, gradient, alpha):
         own["sum"] = self.decay * own["sum"] + gradient / gradient.abs().mean(-1, keepdim=True).clamp_min(1e-30)
@@ -311,7 +319,7 @@ def _window(u: Tensor, size: int, side: int) -> Tensor:
     return (far >= 0) & (far < side)
 
 # %% ../nbs/21_attacks.ipynb #names
-ATTACKS = {"fgsm": FGSM, "pgd": PGD, "pgd-l2": partial(PGD, norm="l2"), "pgd-margin": partial(PGD, loss="margin"), "mi-fgsm": MIFGSM, "square": Square, "random-sign": RandomSign}
+ATTACKS = {"fgsm": FGSM, "pgd": PGD, "pgd-l2": partial(PGD, norm="l2"), "pgd-margin": partial(PGD, loss="margin"), "pgd-target": partial(PGD, loss="target", restarts=9), "mi-fgsm": MIFGSM, "square": Square, "random-sign": RandomSign}
 PERTURBATIONS = {"gaussian": Gaussian}
 PERTURBATIONS |= ATTACKS
 
@@ -330,8 +338,8 @@ def suite(
     eps: float = 0.1,
     queries: int = 1000, # of Square
 ) -> tuple:
-    "White-box attacks with either loss and a few starts, and a black-box one."
-    return (FGSM(eps), PGD(eps, steps=40, restarts=3), PGD(eps, steps=40, restarts=3, loss="margin"), Square(eps, queries))
+    "White-box attacks from a few starts and towards each class, with large steps at first; and a black-box one."
+    return (PGD(eps, steps=40, restarts=3, rate=8), PGD(eps, steps=40, restarts=9, rate=8, loss="target"), Square(eps, queries))
 
 @torch.no_grad()
 def worst_case(

@@ -96,7 +96,7 @@ def data(
     normalise: Normalise = "standard",
     seed: Annotated[int, _option("Of the validation split, or of an attack's random numbers.")] = 0,
     source: Annotated[Optional[Path], _option("adversarial: the folder of the run whose network is attacked.", "--from")] = None,
-    attack: Annotated[str, _option("adversarial: fgsm, pgd, pgd-l2, pgd-margin, mi-fgsm, square or random-sign.")] = "pgd",
+    attack: Annotated[str, _option("adversarial: fgsm, pgd, pgd-l2, pgd-margin, pgd-target, mi-fgsm, square or random-sign.")] = "pgd",
     eps: Annotated[float, _option("adversarial: size of the attack, in units of the pixel range.")] = 0.1,
     network: Annotated[Optional[int], _option("adversarial: seed of the attacked network. Default: the run's first.")] = None,
     out: Annotated[Optional[Path], _option("Write the split, or the attacked images, as an .npz file.")] = None,

@@ -89,9 +89,11 @@ def autoattack(rule, x, y, eps, queries, **settings):
 
 
 def test_square_leaves_about_what_autoattacks_leaves(rule, task):
-    x, y, eps, queries = task.x_test[:1000], task.y_test[:1000], 0.08, 300
+    "Theirs sets the same square in all images of a batch, ours another in each: with few queries ours is a little better."
+    x, y, eps, queries = task.x_test[:1000], task.y_test[:1000], 0.08, 500
     theirs = robust(rule, autoattack(rule, x, y, eps, queries, version="custom", attacks=["square"]), y)
-    assert abs(robust(rule, Square(eps, queries)(rule, x, y, stream(0)), y) - theirs) <= 0.03
+    ours = robust(rule, Square(eps, queries)(rule, x, y, stream(0)), y)
+    assert -0.04 <= ours - theirs <= 0.01, (ours, theirs)
 
 
 def test_the_worst_case_is_as_bad_as_autoattacks(rule, task):
