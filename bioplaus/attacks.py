@@ -55,6 +55,7 @@ def box(
     eps: float,
 ) -> tuple[Tensor, Tensor]:
     "The lowest and the highest value of each pixel that is within ε of it and within [0, 1]."
+    if x.dim() == 3 and x.stride(0) == 0: return tuple(bound.expand_as(x) for bound in box(x[0], eps))  # the same images for all replicas
     exact = x.double()
     def inside(bound):
         rounded = bound.to(x.dtype)
@@ -165,10 +166,10 @@ class Crowd:
         self.found[s, self.at[s, m]] = z[s, m]
 
     def leave(self, which: Tensor):
-        "Images `which` (S, M) are done with; close ranks when a fifth is."
+        "Images `which` (S, M) are done with; close ranks when a tenth is."
         self.left = self.left & ~which
         most = int(self.left.sum(-1).max())
-        if most > 0.8 * self.left.shape[1]: return
+        if most > 0.9 * self.left.shape[1]: return
         order = self.left.int().argsort(dim=-1, descending=True, stable=True)[:, :most]
         rows = torch.arange(len(order), device=order.device)[:, None]
         self.at, self.left = self.at[rows, order], self.left[rows, order]
