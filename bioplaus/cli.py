@@ -91,15 +91,20 @@ def answer(
 # %% ../nbs/60_cli.ipynb #data
 @app.command()
 def data(
-    task: Annotated[str, typer.Argument(help="mnist-mini, mnist, fashion-mnist or digits.")] = "mnist-mini",
+    task: Annotated[str, typer.Argument(help="mnist-mini, mnist, fashion-mnist or digits; or adversarial: attacked test images, made --from a run.")] = "mnist-mini",
     classes: Classes = None,
     normalise: Normalise = "standard",
-    seed: Annotated[int, _option("Of the validation split.")] = 0,
-    out: Annotated[Optional[Path], _option("Write the split as an .npz file.")] = None,
+    seed: Annotated[int, _option("Of the validation split, or of an attack's random numbers.")] = 0,
+    source: Annotated[Optional[Path], _option("adversarial: the folder of the run whose network is attacked.", "--from")] = None,
+    attack: Annotated[str, _option("adversarial: fgsm, pgd, pgd-l2, pgd-margin, pgd-target, mi-fgsm, square or random-sign.")] = "pgd",
+    eps: Annotated[float, _option("adversarial: size of the attack, in units of the pixel range.")] = 0.1,
+    network: Annotated[Optional[int], _option("adversarial: seed of the attacked network. Default: the run's first.")] = None,
+    out: Annotated[Optional[Path], _option("Write the split, or the attacked images, as an .npz file.")] = None,
     device: Device = "cpu",
     as_json: Json = False,
 ):
-    "Load (and download, if absent) a task; show its split, or write it to a file."
+    "Load (and download, if absent) a task; show its split, or write it to a file. Or make an adversarial test set."
+    if task == "adversarial": return _adversarial(source, attack, eps, network, seed, out, device, as_json)
     from bioplaus.data import data_folder, load_task
     t = load_task(task, read_classes(classes), normalise, seed=seed, device=device)
     if out: _write_npz(t, out)
@@ -114,6 +119,28 @@ def _write_npz(task, out: Path):
     from bioplaus.core import written_whole
     arrays = {k: v.cpu().numpy() for k, v in vars(task).items() if k[:2] in ("x_", "y_")}
     with written_whole(out) as tmp, open(tmp, "wb") as f: np.savez_compressed(f, **arrays)
+
+# %% ../nbs/60_cli.ipynb #adversarial
+def _stored(run: Path, task: str | None, device: str):
+    "(run, task): a stored run and the task it was trained on, or another."
+    from bioplaus.data import load_task
+    from bioplaus.training import load_run
+    stored = load_run(run)
+    t = load_task(task or stored.config["task"]["name"], stored.config["task"]["classes"], device=device)
+    stored.rule.to(t.x_test.device)
+    return stored, t
+
+def _adversarial(source: Path | None, attack: str, eps: float, network: int | None, seed: int, out: Path | None, device: str, as_json: bool):
+    "Attack a stored network on its test images, and write them to a file."
+    if source is None or out is None: raise BadInput("an adversarial test set needs a run and a file: bioplaus data adversarial --from RUN --out FILE.")
+    from bioplaus.attacks import ATTACKS, make_adversarial, perturbation
+    kind = perturbation(f"{choose(attack, ATTACKS, 'attack')}:{eps}")
+    run, t = _stored(source, None, device)
+    made = make_adversarial(run, t.x_test, t.y_test, kind, network, seed)
+    made.save(out)
+    left = made.about["accuracy"]
+    answer(f"{out}: {len(made.labels)} test images of {t.name}, attacked by {attack}, ε = {eps:g}, on {run.rule.name}, network {made.about['network']}\n"
+           f"its accuracy in %: {100 * left['clean']:.1f} clean, {100 * left['adversarial']:.1f} attacked", made.about | {"out": str(out)}, as_json)
 
 # %% ../nbs/60_cli.ipynb #rules
 @app.command("rules")
@@ -180,26 +207,40 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="A folder that `bioplaus train --out` wrote, or a cell of a study.")],
     perturb: Perturb = ["gaussian:0.3", "fgsm:0.1"],
     task: Annotated[Optional[str], _option("Another task than the one it was trained on.")] = None,
+    adversarial: Annotated[Optional[Path], _option("Test on the images of a file that `bioplaus data adversarial` wrote, instead.")] = None,
     seed: Annotated[int, _option("Of the noise.")] = 0,
     out: Annotated[Optional[Path], _option("Write a CSV file: one row for each seed and condition.")] = None,
     device: Device = "auto",
     as_json: Json = False,
 ):
     "Test a stored run: clean, and under each perturbation."
+    if adversarial: return _evaluate_file(run, adversarial, out, device, as_json)
     from bioplaus.attacks import perturbation
-    from bioplaus.data import load_task
     from bioplaus.report import percent
-    from bioplaus.training import load_run
     kinds = {"clean": None} | {p: perturbation(p) for p in perturb}
-    stored = load_run(run)
-    trained = stored.config["task"]
-    t = load_task(task or trained["name"], trained["classes"], device=device)
-    stored.rule.to(t.x_test.device)
+    stored, t = _stored(run, task, device)
     scores = {n: stored.evaluate(t.x_test, t.y_test, k, seed)["accuracy"].tolist() for n, k in kinds.items()}
     if out: _write_scores(scores, stored.rule.net.seeds, out)
     head = f"{stored.rule.name} on {t.name}, epoch {stored.epoch}: test accuracy in %, mean ± 95% t-interval of {len(scores['clean'])} seeds"
     record = {"rule": stored.rule.name, "task": t.name, "epoch": stored.epoch, "seeds": len(scores["clean"]), "test_accuracy": scores}
     answer("\n".join([head, *(f"{n:16}{percent(a)}" for n, a in scores.items())]), record, as_json)
+
+def _evaluate_file(run: Path, file: Path, out: Path | None, device: str, as_json: bool):
+    "Test a stored run on an adversarial test set."
+    from bioplaus.attacks import load_adversarial
+    from bioplaus.report import percent
+    from bioplaus.training import load_run
+    stored, images = load_run(run), load_adversarial(file)
+    images.check(stored.rule.net.sizes, stored.config["task"]["classes"])
+    device = pick_device(device)
+    stored.rule.to(device)
+    scores = {n: stored.evaluate(getattr(images, n).to(device), images.labels.to(device))["accuracy"].tolist() for n in ("clean", "adversarial")}
+    if out: _write_scores(scores, stored.rule.net.seeds, out)
+    of = images.about
+    made = f"{of.get('attack', 'unknown')} {of.get('settings', {}).get('level', '')} on {of.get('rule', '?')}, network {of.get('network', '?')}, {of.get('task', {}).get('name', '?')}"
+    record = {"rule": stored.rule.name, "epoch": stored.epoch, "seeds": len(scores["clean"]), "images": str(file), "made": of, "test_accuracy": scores}
+    answer("\n".join([f"{stored.rule.name} on {len(images.labels)} images of {file} ({made}): accuracy in %, mean ± 95% t-interval of {len(scores['clean'])} seeds",
+                      *(f"{n:16}{percent(a)}" for n, a in scores.items())]), record, as_json)
 
 def _write_scores(scores: dict, seeds: list, out: Path):
     "A tidy CSV file: condition, seed, accuracy."

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['COLOURS', 'STYLE', 'style_of', 'learning_curves', 'robustness', 'chance', 'each_seed', 'as_image', 'weight_images',
-           'change_maps', 'class_accuracy', 'class_bars', 'confusion_matrix', 'confusion', 'activity_histogram']
+           'change_maps', 'class_accuracy', 'class_bars', 'confusion_matrix', 'confusion', 'activity_histogram',
+           'rdm_strip', 'rsa_matrix', 'cka_heatmap', 'embedding_panels']
 
 # %% ../nbs/50_plots.ipynb #imports
-import math, zlib
+import itertools, math, zlib
 
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from matplotlib.axes import Axes
@@ -199,3 +200,91 @@ def activity_histogram(
     ax.hist(r / (largest or 1), bins=bins, weights=np.full(len(r), 1 / len(r)), log=True, color=style_of(rule)["color"])
     ax.set(title=rule, xlabel="activity / largest", ylim=(1e-5, 1.5))
     return ax
+
+# %% ../nbs/50_plots.ipynb #rdm-strip
+def _mean_rdm(r) -> np.ndarray:
+    "The mean over replicas, of an `RDM` or an array (S, n, n) or (n, n)."
+    d = np.asarray(getattr(r, "d", r))
+    return d.mean(0) if d.ndim == 3 else d
+
+def rdm_strip(
+    rdms: dict,                   # rule → {layer → RDM}; the mean over replicas is drawn, and a layer that a rule lacks is said to be not defined
+    labels=None,                  # (n,) of the images, to sort by; None: as they are (classes)
+    unit: str = "1 − correlation",# what the colour shows
+) -> np.ndarray:                  # (rules, layers) axes
+    "Distances between images: a row for each rule, a column for each layer, one colour scale."
+    images = {rule: {layer: _mean_rdm(r) for layer, r in layers.items()} for rule, layers in rdms.items()}
+    order = np.arange(len(next(iter(next(iter(images.values())).values())))) if labels is None else np.argsort(np.asarray(labels), kind="stable")
+    kinds, starts, counts = np.unique(order if labels is None else np.asarray(labels)[order], return_index=True, return_counts=True)
+    top = max(np.quantile(d, 0.995) for layers in images.values() for d in layers.values())
+    columns = list(dict.fromkeys(layer for layers in images.values() for layer in layers))
+    fig, axes = plt.subplots(len(images), len(columns), figsize=(1.75 * len(columns) + 0.9, 1.75 * len(images) + 0.2), squeeze=False, layout="constrained")
+    for (i, (rule, layers)), (j, layer) in itertools.product(enumerate(images.items()), enumerate(columns)):
+        ax = axes[i, j]
+        ax.set(xticks=starts + (counts - 1) / 2, yticks=starts + (counts - 1) / 2, xticklabels=kinds, yticklabels=kinds)
+        ax.tick_params(length=0, labelsize=5, pad=1)
+        if layer in layers: shown = ax.imshow(layers[layer][np.ix_(order, order)], cmap="viridis", vmin=0, vmax=top, interpolation="nearest")
+        else: ax.set(xticks=[], yticks=[]), ax.text(0.5, 0.5, "not defined", ha="center", fontsize=7, transform=ax.transAxes)
+        if i == 0: ax.set_title(layer, fontsize=9)
+        if j == 0: ax.set_ylabel(rule, fontsize=9, color=style_of(rule)["color"])
+    fig.colorbar(shown, ax=axes, label=unit, aspect=40, fraction=0.03)
+    return axes
+
+# %% ../nbs/50_plots.ipynb #rsa-matrix
+def rsa_matrix(
+    table: pd.DataFrame, # of `rsa_table` or `cka_table`
+    ax: Axes | None = None,
+) -> Axes:
+    "Similarities of all pairs of rules, between seeds of one rule on the diagonal; * where the gap to the ceiling is not zero."
+    ax, names = ax or plt.gca(), list(dict.fromkeys(table.a))
+    m = np.full((len(names),) * 2, np.nan)
+    for r in table.itertuples():
+        i, j = names.index(r.a), names.index(r.b)
+        m[i, j] = m[j, i] = r.similarity
+    low = min(0.0, np.nanmin(m))
+    ax.imshow(m, cmap="cividis", vmin=low, vmax=1)
+    for r in table.itertuples():
+        for i, j in {(names.index(r.a), names.index(r.b)), (names.index(r.b), names.index(r.a))}:
+            text = f"{r.similarity:.2f}" + (f" ± {r.half:.2f}" if i == j else f"{'*' if r.gap > r.gap_half else ''}\n({r.gap:.2f} ± {r.gap_half:.2f})")
+            ax.text(j, i, text, ha="center", va="center", fontsize=7, color="black" if r.similarity > 0.55 else "white")
+    ax.set(xticks=range(len(names)), xticklabels=names, yticks=range(len(names)), yticklabels=names)
+    ax.tick_params(axis="x", labelrotation=30, length=0), ax.tick_params(axis="y", length=0)
+    plt.setp(ax.get_xticklabels(), ha="right", rotation_mode="anchor")
+    for label in [*ax.get_xticklabels(), *ax.get_yticklabels()]: label.set(color=style_of(label.get_text())["color"], fontsize=8)
+    return ax
+
+# %% ../nbs/50_plots.ipynb #cka-heatmap
+def cka_heatmap(
+    values: pd.DataFrame, # of `cka_map`: layers × layers
+    rows: str,            # whose layers the rows are
+    columns: str,         # and the columns
+    ax: Axes | None = None,
+) -> Axes:
+    "Debiased CKA of all layers of one rule with all layers of another."
+    ax = ax or plt.gca()
+    ax.imshow(values, cmap="magma", vmin=0, vmax=1)
+    for (i, j), v in np.ndenumerate(values.to_numpy()): ax.text(j, i, f"{v:.2f}", ha="center", va="center", fontsize=7, color="black" if v > 0.6 else "white")
+    ax.set(xticks=range(values.shape[1]), xticklabels=values.columns, yticks=range(len(values)), yticklabels=values.index)
+    ax.tick_params(axis="x", labelrotation=30, labelsize=8), ax.tick_params(axis="y", labelsize=8)
+    ax.set_xlabel(columns, color=style_of(columns)["color"]), ax.set_ylabel(rows, color=style_of(rows)["color"])
+    return ax
+
+# %% ../nbs/50_plots.ipynb #embedding-panels
+def embedding_panels(
+    pictures: dict, # row (a rule) → {column (a layer, a condition) → `Embedding`}
+    labels,         # (n,) classes of the images
+    names=None,     # of the classes
+) -> np.ndarray:    # (rows, columns) axes
+    "Plane pictures of layers; under each, how many images their neighbours in the picture and in the layer itself get right."
+    labels, columns = np.asarray(labels), max(map(len, pictures.values()))
+    kinds, palette = np.unique(labels), plt.get_cmap("tab10")
+    fig, axes = plt.subplots(len(pictures), columns, figsize=(1.9 * columns + 0.8, 2.0 * len(pictures) + 0.2), squeeze=False, layout="constrained")
+    for row, (rule, line) in zip(axes, pictures.items()):
+        for ax, (column, p) in zip(row, line.items()):
+            for k, kind in enumerate(kinds): ax.plot(*np.asarray(p.xy)[labels == kind].T, ".", ms=3, color=palette(k % 10), label=kind if names is None else names[k])
+            ax.set(xticks=[], yticks=[])
+            ax.set_xlabel(f"trust {p.trustworthiness:.2f}" + (f", 5-NN {p.knn:.2f} ({p.knn_layer:.2f})" if p.knn is not None else ""), fontsize=6.5)
+            if ax in axes[0]: ax.set_title(column, fontsize=9)
+        row[0].set_ylabel(rule, fontsize=9, color=style_of(rule)["color"])
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center", fontsize=7, markerscale=2, title="class", title_fontsize=7)
+    return axes
