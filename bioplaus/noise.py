@@ -118,7 +118,7 @@ class Uniform(Corruption, name="uniform", unit="half-width, in units of the pixe
     "Uniform noise on the pixels: x + a u, u from −1 to 1."
     def corrupt(self, x, draw): return x + self.level * (2 * draw(torch.rand, x.shape[-1]) - 1)
 
-class Speckle(Corruption, name="speckle", unit="σ of the factor", levels=(0.2, 0.4, 0.7, 1.0, 1.5), flat=True):
+class Speckle(Corruption, name="speckle", unit="σ of the factor", levels=(0.3, 0.6, 1.0, 1.6, 2.5), flat=True):
     "Noise that grows with brightness: x (1 + σ ε)."
     def corrupt(self, x, draw): return x * (1 + self.level * draw(torch.randn, x.shape[-1]))
 
@@ -142,7 +142,7 @@ def poisson(
         below += term.mul_(rate).div_(k)
     return count
 
-class Shot(Corruption, name="shot", unit="standard deviation of white", levels=(0.15, 0.25, 0.4, 0.6, 0.9), least=0.05, most=3.0, flat=True):
+class Shot(Corruption, name="shot", unit="standard deviation of white", levels=(0.2, 0.4, 0.6, 0.9, 1.4), least=0.05, most=3.0, flat=True):
     "What few photons leave: s² Poisson(x / s²)."
     def corrupt(self, x, draw):
         u, lit, photon = draw(torch.rand, x.shape[-1]), x > 0, self.level ** 2
@@ -189,11 +189,11 @@ class Contrast(Corruption, name="contrast", unit="share lost", levels=(0.3, 0.5,
     "Every pixel moves towards the image's mean."
     def corrupt(self, x, draw): return torch.lerp(x, x.mean(-1, keepdim=True), self.level)
 
-class Brightness(Corruption, name="brightness", unit="added, in units of the pixel range", levels=(0.1, 0.2, 0.35, 0.5, 0.7), most=1.0, flat=True):
+class Brightness(Corruption, name="brightness", unit="added, in units of the pixel range", levels=(0.1, 0.2, 0.3, 0.4, 0.5), most=1.0, flat=True):
     "Every pixel brighter by the same amount."
     def corrupt(self, x, draw): return x + self.level
 
-class Fog(Corruption, name="fog", unit="share of the light", levels=(0.2, 0.35, 0.5, 0.65, 0.8), most=1.0):
+class Fog(Corruption, name="fog", unit="share of the light", levels=(0.1, 0.2, 0.3, 0.45, 0.6), most=1.0):
     "A bright and smooth veil, light grey to white, in front of the image."
     def corrupt(self, x, draw): return torch.lerp(x, (1 + torch.special.ndtr(smooth_field(x, draw, side(x) / 5))) / 2, self.level)
 
@@ -232,7 +232,7 @@ class Rotation(Corruption, name="rotation", unit="degrees", levels=(10, 20, 30, 
         angle = math.radians(self.level) * either(draw)
         return read_through(x, (angle.cos(), -angle.sin()), (angle.sin(), angle.cos()))
 
-class Translation(Corruption, name="translation", unit="share of the side", levels=(0.05, 0.1, 0.15, 0.2, 0.25), most=1.0):
+class Translation(Corruption, name="translation", unit="share of the side", levels=(0.03, 0.06, 0.09, 0.13, 0.17), most=1.0):
     "Moved in some direction."
     def corrupt(self, x, draw):
         angle, far = 2 * math.pi * draw(torch.rand), self.level * side(x)
@@ -242,13 +242,13 @@ class Shear(Corruption, name="shear", unit="columns for each row", levels=(0.2, 
     "Slanted to the left or to the right."
     def corrupt(self, x, draw): return read_through(x, (1, self.level * either(draw)), (0, 1))
 
-class Scale(Corruption, name="scale", unit="factor − 1", levels=(0.2, 0.35, 0.5, 0.75, 1.0), most=9.0):
+class Scale(Corruption, name="scale", unit="factor − 1", levels=(0.1, 0.2, 0.3, 0.45, 0.7), most=9.0):
     "Larger or smaller by a factor."
     def corrupt(self, x, draw):
         factor = (1 + self.level) ** either(draw)
         return read_through(x, (factor, 0), (0, factor))
 
-class Elastic(Corruption, name="elastic", unit="standard deviation of the shift, as a share of the side", levels=(0.02, 0.04, 0.06, 0.08, 0.11), most=1.0):
+class Elastic(Corruption, name="elastic", unit="standard deviation of the shift, as a share of the side", levels=(0.02, 0.03, 0.045, 0.06, 0.08), most=1.0):
     "Every pixel moved by a smooth random field (Simard, Steinkraus and Platt 2003)."
     def corrupt(self, x, draw):
         return read_at(x, places(x) + self.level * side(x) * smooth_field(x, draw, side(x) / 7, 2).movedim(-3, -1))
@@ -261,14 +261,14 @@ class Occlusion(Corruption, name="occlusion", unit="width, as a share of the sid
         off = at - ((draw(torch.rand, 2) - 0.5) * room)[..., None, None, :]
         return x.masked_fill((off.abs() < self.level * side(x) / 2).all(-1), 0)
 
-class Stripe(Corruption, name="stripe", unit="width, as a share of the side", levels=(0.1, 0.2, 0.3, 0.45, 0.6), most=1.0):
+class Stripe(Corruption, name="stripe", unit="width, as a share of the side", levels=(0.04, 0.08, 0.12, 0.17, 0.25), most=1.0):
     "An upright band somewhere, in which black and white have changed places."
     def corrupt(self, x, draw):
         width, columns = self.level * side(x), places(x)[..., 0]
         off = columns - ((draw(torch.rand) - 0.5) * (x.shape[-1] - width))[..., None, None]
         return torch.where(off.abs() < width / 2, 1 - x, x)
 
-class Spatter(Corruption, name="spatter", unit="share of the image", levels=(0.05, 0.1, 0.2, 0.3, 0.4), most=1.0):
+class Spatter(Corruption, name="spatter", unit="share of the image", levels=(0.03, 0.07, 0.12, 0.2, 0.3), most=1.0):
     "Drops of light grey paint."
     def corrupt(self, x, draw): return x.masked_fill(torch.special.ndtr(smooth_field(x, draw, side(x) / 14)) > 1 - self.level, 0.8)
 
@@ -293,7 +293,7 @@ class DottedLine(Corruption, name="dotted-line", unit="radius, as a share of the
         radius, (along, across) = self.level * side(x), along_and_across(x, draw)
         return painted(x, torch.hypot((along / (4 * radius)).remainder(1).sub(0.5) * 4 * radius, across), radius)
 
-class Zigzag(Corruption, name="zigzag", unit="radius, as a share of the side", levels=(0.04, 0.05, 0.06, 0.075, 0.09), most=1.0):
+class Zigzag(Corruption, name="zigzag", unit="radius, as a share of the side", levels=(0.025, 0.035, 0.045, 0.06, 0.08), most=1.0):
     "A white line that goes to and fro across the image."
     def corrupt(self, x, draw):
         along, across = along_and_across(x, draw)
@@ -330,18 +330,20 @@ class Inside(Perturbation):
     "Noise in the network; images stay as they are."
     def __call__(self, rule, x: Tensor, y: Tensor, generator) -> Tensor: return x
 
-class HiddenNoise(Inside, name="hidden-noise", unit="σ, relative to the spread over units", levels=(0.2, 0.4, 0.7, 1.0, 1.5)):
+class HiddenNoise(Inside, name="hidden-noise", unit="σ, relative to the spread over units", levels=(0.3, 0.6, 1.0, 1.5, 2.0)):
     "Noise on the activity of every hidden layer."
     def network(self, rule, generator): return NoisyNetwork(rule, activity=self.level, generator=generator)
 
-class WeightNoise(Inside, name="weight-noise", unit="σ, relative to the layer's root mean square", levels=(0.2, 0.4, 0.7, 1.0, 1.5)):
+class WeightNoise(Inside, name="weight-noise", unit="σ, relative to the layer's root mean square", levels=(0.3, 0.6, 1.0, 1.5, 2.0)):
     "Noise on all weights."
     def network(self, rule, generator): return NoisyNetwork(rule, weights=self.level, generator=generator)
 
 # %% ../nbs/20_noise.ipynb #names
 def known() -> dict:
     "All perturbations by name, attacks included."
+    mine = dict(PERTURBATIONS)
     importlib.import_module("bioplaus.attacks")
+    PERTURBATIONS.update(mine)  # a module that is imported late must not undo a user's cell
     return PERTURBATIONS
 
 def perturbation(
