@@ -8,7 +8,7 @@ __all__ = ['BLOCK', 'PERTURBATIONS', 'side', 'either', 'ImageStream', 'drawn', '
            'smooth_field', 'Blur', 'Contrast', 'Brightness', 'Fog', 'places', 'read_at', 'read_through', 'Rotation',
            'Translation', 'Shear', 'Scale', 'Elastic', 'Occlusion', 'Stripe', 'Spatter', 'along_and_across', 'painted',
            'DottedLine', 'Zigzag', 'NoisyNetwork', 'Inside', 'HiddenNoise', 'WeightNoise', 'known', 'perturbation',
-           'severity_level', 'checked_pixels', 'corrupted']
+           'severity_level', 'kind_of', 'checked_pixels', 'corrupted']
 
 # %% ../nbs/20_noise.ipynb #imports
 import importlib, math, re
@@ -368,6 +368,13 @@ def severity_level(
     if not levels: raise BadInput(f"{name} has no severities; give a level, as in '{name}:0.1'.")
     if str(severity) not in map(str, range(1, len(levels) + 1)): raise BadInput(f"the severity of {name} must be a whole number from 1 to {len(levels)}; {severity!r} was given.")
     return levels[int(severity) - 1]
+
+def kind_of(
+    perturbation, # one of them, or its class
+) -> str:
+    "'corruption' (of images), 'network' (noise inside it) or 'attack' (whatever else there is)."
+    cls = perturbation if isinstance(perturbation, type) else type(perturbation)
+    return "corruption" if issubclass(cls, Corruption) else "network" if hasattr(cls, "network") else "attack"
 
 # %% ../nbs/20_noise.ipynb #set
 def checked_pixels(x: Tensor) -> Tensor:
