@@ -35,7 +35,7 @@ class ImageStream(torch.Generator):
         start: int = 0, # place of the first image in its test set
     ):
         self.address, self.start, self.blocks = (seed, *keys), whole(start, "start", 0), {}
-        self.set_state(stream(*self.address, self.start // BLOCK).get_state())  # it draws like any other generator, too
+        self.set_state(stream(*self.address).get_state())  # it draws like any other generator, too, and then for the whole set
 
     def rows(self, draw: Callable, n: int) -> Tensor:
         "`draw(count, generator)` for `n` images from `start` on; the next call goes on with new numbers for the same images."
@@ -353,9 +353,9 @@ def perturbation(
     "The perturbation that `spec` names."
     name, mark, value = re.fullmatch(r"([^:@]*)([:@]?)(.*)", str(spec), re.S).groups()
     kind = known()[choose(name, known(), "perturbation")]
-    settings = {"shape": shape} if issubclass(kind, Corruption) else {}
-    if mark == "@": return kind(severity_level(name, value), **settings)
-    try: return kind(float(value), **settings) if mark else kind(**settings)
+    settings = {"shape": shape} if kind_of(kind) == "corruption" else {}
+    if mark == "@": return kind(level=severity_level(name, value), **settings)
+    try: return kind(level=float(value), **settings) if mark else kind(**settings)
     except ValueError as e:
         raise e if isinstance(e, BadInput) else BadInput(f"perturbation {spec!r}: {value!r} is not a number; write it as '{name}:0.1'.") from None
 
