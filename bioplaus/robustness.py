@@ -165,7 +165,7 @@ def corruption_error(
 ) -> pd.DataFrame:
     "`error` and `relative` (clean error taken off), each over the reference's: rows for each corruption, rule and seed."
     choose(reference, results.rule.unique(), "reference rule")
-    rows = results[results.kind == "corruption"].assign(error=1 - results.accuracy)
+    rows = results[results.kind == "corruption"].assign(error=lambda r: 1 - r.accuracy)
     keys = ["perturbation", "rule", "seed"]
     clean = rows[rows.level == 0].set_index(keys).error
     noisy = rows[rows.level > 0].groupby(keys, sort=False).error
