@@ -330,11 +330,11 @@ class Inside(Perturbation):
     "Noise in the network; images stay as they are."
     def __call__(self, rule, x: Tensor, y: Tensor, generator) -> Tensor: return x
 
-class HiddenNoise(Inside, name="hidden-noise", unit="σ, relative to the spread over units", levels=(0.3, 0.6, 1.0, 1.5, 2.0)):
+class HiddenNoise(Inside, name="hidden-noise", unit="σ, relative to the spread", levels=(0.3, 0.6, 1.0, 1.5, 2.0)):
     "Noise on the activity of every hidden layer."
     def network(self, rule, generator): return NoisyNetwork(rule, activity=self.level, generator=generator)
 
-class WeightNoise(Inside, name="weight-noise", unit="σ, relative to the layer's root mean square", levels=(0.3, 0.6, 1.0, 1.5, 2.0)):
+class WeightNoise(Inside, name="weight-noise", unit="σ, relative to the rms", levels=(0.3, 0.6, 1.0, 1.5, 2.0)):
     "Noise on all weights."
     def network(self, rule, generator): return NoisyNetwork(rule, weights=self.level, generator=generator)
 

@@ -212,10 +212,11 @@ def summary(
 def summary_table(
     numbers: pd.DataFrame, # of `summary`
 ) -> pd.DataFrame:
-    "Mean ± half-width of the 95% t-interval over seeds: errors as ratios, all else in percent."
+    "Mean ± half-width of the 95% t-interval over seeds (and how many, where some have no value): errors as ratios, all else in percent."
     def cell(values, scale, digits):
         mean, half = interval(scale * values)
-        return "–" if np.isnan(mean) else f"{mean:.{digits}f}" + ("" if np.isnan(half) else f" ± {half:.{digits}f}")
+        n, some = len(values), int(np.isfinite(values).sum())
+        return "–" if np.isnan(mean) else f"{mean:.{digits}f}" + ("" if np.isnan(half) else f" ± {half:.{digits}f}") + (f" ({some} of {n} seeds)" if some < n else "")
     shown = {c: (1, 2) if c.endswith("mCE") else (100, 1) for c in numbers.columns[2:]}
     return pd.DataFrame({c: {r: cell(v[c].to_numpy(), *how) for r, v in numbers.groupby("rule", sort=False)} for c, how in shown.items()})
 
