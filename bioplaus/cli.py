@@ -205,25 +205,27 @@ def _train(rule: str, options: dict, net: dict, task, out: Path | None, as_json:
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A folder that `bioplaus train --out` wrote, or a cell of a study.")],
-    perturb: Perturb = ["gaussian:0.3", "fgsm:0.1"],
+    perturb: Perturb = [],
+    noise: Annotated[Optional[str], _option("The suite's noise and corruptions: all, or names such as fog,blur@2,gaussian:0.3.")] = None,
+    attacks: Annotated[Optional[str], _option("The suite's attacks: all, or names such as fgsm.")] = None,
+    images: Annotated[Optional[int], _option("How many test images the suite takes. Default: all.")] = None,
+    attack_images: Annotated[int, _option("How many of them the suite attacks, at most.")] = 2000,
     task: Annotated[Optional[str], _option("Another task than the one it was trained on.")] = None,
     adversarial: Annotated[Optional[Path], _option("Test on the images of a file that `bioplaus data adversarial` wrote, instead.")] = None,
     seed: Annotated[int, _option("Of the noise.")] = 0,
-    out: Annotated[Optional[Path], _option("Write a CSV file: one row for each seed and condition.")] = None,
+    out: Annotated[Optional[Path], _option("Write a CSV file: one row for each seed and condition. The suite draws its curves beside it, as PNG.")] = None,
     device: Device = "auto",
     as_json: Json = False,
 ):
-    "Test a stored run: clean, and under each perturbation."
+    "Test a stored run: clean, and under each perturbation (default: gaussian:0.3 and fgsm:0.1), under the whole suite, or on a file of adversarial images."
     if adversarial: return _evaluate_file(run, adversarial, out, device, as_json)
-    from bioplaus.attacks import perturbation
-    from bioplaus.report import percent
-    kinds = {"clean": None} | {p: perturbation(p) for p in perturb}
+    from bioplaus.noise import perturbation
+    for p in perturb: perturbation(p)
     stored, t = _stored(run, task, device)
-    scores = {n: stored.evaluate(t.x_test, t.y_test, k, seed)["accuracy"].tolist() for n, k in kinds.items()}
-    if out: _write_scores(scores, stored.rule.net.seeds, out)
-    head = f"{stored.rule.name} on {t.name}, epoch {stored.epoch}: test accuracy in %, mean ± 95% t-interval of {len(scores['clean'])} seeds"
-    record = {"rule": stored.rule.name, "task": t.name, "epoch": stored.epoch, "seeds": len(scores["clean"]), "test_accuracy": scores}
-    answer("\n".join([head, *(f"{n:16}{percent(a)}" for n, a in scores.items())]), record, as_json)
+    if noise or attacks:
+        if perturb: raise BadInput("--perturb and the suite (--noise, --attacks) write different tables; run them one after the other. A name with a level is known to the suite, too: --noise gaussian:0.3.")
+        _suite(stored, t, out, as_json, noise=noise, attacks=attacks, images=images, attack_images=attack_images, seed=seed)
+    else: _each(stored, t, out, as_json, {"clean": None} | {p: perturbation(p, t.shape) for p in perturb or ("gaussian:0.3", "fgsm:0.1")}, seed)
 
 def _evaluate_file(run: Path, file: Path, out: Path | None, device: str, as_json: bool):
     "Test a stored run on an adversarial test set."
@@ -242,11 +244,57 @@ def _evaluate_file(run: Path, file: Path, out: Path | None, device: str, as_json
     answer("\n".join([f"{stored.rule.name} on {len(images.labels)} images of {file} ({made}): accuracy in %, mean ± 95% t-interval of {len(scores['clean'])} seeds",
                       *(f"{n:16}{percent(a)}" for n, a in scores.items())]), record, as_json)
 
+# %% ../nbs/60_cli.ipynb #evaluate-each
+def _each(stored, t, out: Path | None, as_json: bool, kinds: dict, seed: int):
+    "Test a run under each of `kinds`, and report."
+    from bioplaus.report import percent
+    scores = {n: stored.evaluate(t.x_test, t.y_test, k, seed)["accuracy"].tolist() for n, k in kinds.items()}
+    if out: _write_scores(scores, stored.rule.net.seeds, out)
+    head = f"{stored.rule.name} on {t.name}, epoch {stored.epoch}: test accuracy in %, mean ± 95% t-interval of {len(scores['clean'])} seeds"
+    record = {"rule": stored.rule.name, "task": t.name, "epoch": stored.epoch, "seeds": len(scores["clean"]), "test_accuracy": scores}
+    answer("\n".join([head, *(f"{n:16}{percent(a)}" for n, a in scores.items())]), record, as_json)
+
 def _write_scores(scores: dict, seeds: list, out: Path):
     "A tidy CSV file: condition, seed, accuracy."
     from bioplaus.core import written_whole
     rows = [f'"{condition}",{seed},{a}' for condition, values in scores.items() for seed, a in zip(seeds, values)]
     with written_whole(out) as tmp: tmp.write_text("\n".join(["condition,seed,accuracy", *rows]) + "\n", encoding="utf-8")
+
+# %% ../nbs/60_cli.ipynb #evaluate-suite
+def _suite(stored, t, out: Path | None, as_json: bool, **settings):
+    "Run the suite, print a row for each perturbation, write the table and the curves."
+    from bioplaus.core import written_whole
+    from bioplaus.robustness import area, robustness_suite
+    start = time.perf_counter()
+    results = robustness_suite(stored, t, **settings)
+    if out:
+        with written_whole(out) as tmp: results.to_csv(tmp, index=False)
+        _draw(results, out.with_suffix(".png"))
+    areas = area(results).groupby("perturbation").area.mean().to_dict()
+    record = {"rule": stored.rule.name, "task": t.name, "epoch": stored.epoch, "seeds": len(stored.rule.net.seeds), "clean": results[results.kind == "clean"].accuracy.tolist(),
+              "area": areas, "seconds": round(time.perf_counter() - start, 1), "out": str(out) if out else None}
+    head = f"{stored.rule.name} on {t.name}, epoch {stored.epoch}: test accuracy in %, mean ± 95% t-interval of {record['seeds']} seeds"
+    stored_at = f"\nTable: {out}; curves: {out.with_suffix('.png')}" if out else ""
+    answer("\n".join([head, *_suite_lines(results, areas)]) + f"\n{record['seconds']:.0f} s.{stored_at}", record, as_json)
+
+def _suite_lines(results, areas: dict):
+    "One line for each perturbation: accuracy at each level, and the area under the curve."
+    from bioplaus.report import percent
+    for name, rows in results.groupby("perturbation", sort=False):
+        levels = rows.groupby("level").accuracy.apply(percent)
+        cells = " | ".join(f"{l:g}: {a}" for l, a in levels.items()) if name != "clean" else levels.iloc[0]
+        yield f"{name:16}{cells}" + (f" | area {100 * areas[name]:.1f}" if name in areas else "")
+
+def _draw(results, file: Path):
+    "The curves of a suite, as PNG; nothing if there is no perturbation."
+    import matplotlib
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    from bioplaus.core import written_whole
+    from bioplaus.robustness import curves
+    fig = curves(results)
+    with written_whole(file) as tmp: fig.savefig(tmp, format="png", dpi=110)
+    plt.close(fig)
 
 # %% ../nbs/60_cli.ipynb #with-options
 def with_options(

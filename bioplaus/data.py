@@ -169,28 +169,55 @@ def _from_torchvision(kind: str):
     _check_raw(raw, _MD5[kind])
     return [(p.data.numpy(), p.targets.numpy()) for p in parts]
 
+# %% ../nbs/00_data.ipynb #mnist-c
+def _array(file: Path) -> np.ndarray:
+    "A NumPy file, or an error that names it."
+    try: return np.load(file, allow_pickle=False)
+    except FileNotFoundError as e: raise BadInput(f"{file} is missing. A folder of MNIST-C holds train_images.npy, train_labels.npy, test_images.npy and test_labels.npy.") from e
+    except (ValueError, EOFError, OSError) as e: raise RunFailed(f"{file} is corrupt or not a NumPy file ({e}). Unpack the archive again.") from e
+
+def _published(folder: Path, part: str):
+    "(images, labels) of one part of a folder, checked."
+    (x, y), file = (_array(folder / f"{part}_{what}.npy") for what in ("images", "labels")), folder / part
+    if x.dtype != np.uint8 or x.shape[1:] not in ((28, 28), (28, 28, 1)): raise BadInput(f"{file}_images.npy holds {x.dtype} of shape {x.shape}; MNIST-C's images are bytes (uint8) of shape (n, 28, 28, 1).")
+    if y.ndim != 1 or y.dtype.kind not in "iu" or not set(np.unique(y)) <= set(range(10)): raise BadInput(f"{file}_labels.npy must hold one whole number from 0 to 9 for each image; it holds {y.dtype} of shape {y.shape}.")
+    return x.reshape(len(x), 28, 28), y.astype(np.int64)
+
+def _mnist_c(root: str | Path | None, corruption: str):
+    "((x, y), (x_test, y_test)) of one corruption of the published MNIST-C."
+    root = Path(root).expanduser() if root else data_folder()
+    home = root / "mnist_c" if (root / "mnist_c").is_dir() else root
+    have = sorted(f.parent.name for f in home.glob("*/test_images.npy"))
+    if not have: raise BadInput(f"there is no MNIST-C in {root}: no folder in it holds test_images.npy. Get mnist_c.zip from https://zenodo.org/records/3239543, unpack it, and say where with root=.")
+    folder = home / choose(corruption, have, f"corruption of MNIST-C in {home}")
+    return _published(folder, "train"), _published(folder, "test")
+
 # %% ../nbs/00_data.ipynb #load
 SOURCES = {  # name -> (how to read it, the seed course's mean and std of its training pixels)
     "mnist-mini": (_mini, (0.1307, 0.3081)),
     "mnist": (lambda: _from_torchvision("MNIST"), (0.1307, 0.3081)),
     "fashion-mnist": (lambda: _from_torchvision("FashionMNIST"), (0.2860, 0.3530)),
     "digits": (_digits, None),
+    "mnist-c": (_mnist_c, (0.1307, 0.3081)),  # the only one that asks where, and which
 }
 
 def load_task(
-    name: str,                  # "mnist-mini", "mnist", "fashion-mnist" or "digits"
+    name: str,                  # "mnist-mini", "mnist", "fashion-mnist", "digits", or "mnist-c:fog" and the like ("mnist-c" is its identity)
     classes=None,               # None: all; n: the first n; a list of labels, renumbered in its order
     normalise: str = "standard",# "standard": zero mean, unit variance; "unit": the network sees [0, 1]
     validation: float = 0.1,    # share of the training images to validate on
     seed: int = 0,              # of that split
     device: str = "auto",       # where the tensors shall live
+    root: str | Path | None = None, # for MNIST-C: where its folders are; None: the data folder
 ) -> Task:
     "Load a classification task, split and on its device. Validation images are taken from the training images only."
-    read, norm = SOURCES[choose(name, SOURCES, "task")]
+    source, colon, part = name.partition(":")
+    read, norm = SOURCES[choose(source, SOURCES, "task")]
+    if source != "mnist-c" and (colon or root): raise BadInput(f"only mnist-c has corruptions and a root; {name!r}{f' with root={str(root)!r}' if root else ''} was given.")
     choose(normalise, ("standard", "unit"), "normalisation")
     whole(seed, "seed", 0)
     device = pick_device(device)
-    train, test = read()
+    train, test = read(root, part or "identity") if source == "mnist-c" else read()
     classes = _wanted(classes, sorted(set(train[1].tolist())), name)
     return _task(name, train, test, classes, validation, seed, norm if normalise == "standard" else (0.0, 1.0)).to(device)
 

@@ -61,12 +61,14 @@ def robustness(
     perturbation: str,     # which one to draw
     ax: Axes | None = None,
 ) -> Axes:
-    "Test accuracy over the level of a perturbation; level 0 is clean."
+    "Test accuracy over the level of a perturbation, with its interval over seeds; level 0 is clean."
     ax = ax or plt.gca()
     for rule, r in results[results.perturbation.isin(["clean", perturbation])].groupby("rule", sort=False):
         table = r.pivot_table(index="level", columns="seed", values="accuracy")
         mean, half = interval(table.to_numpy(), axis=1)
-        ax.errorbar(table.index, mean, half, label=rule, markersize=4, capsize=2, **style_of(rule))
+        style = style_of(rule)
+        ax.plot(table.index, mean, label=rule, markersize=4, **style)
+        ax.fill_between(table.index, mean - half, mean + half, color=style["color"], alpha=0.15, lw=0)
     ax.set(xlabel=f"{perturbation} level (pixel units)", ylabel="test accuracy", ylim=(0, 1.02))
     return chance(results.classes.iloc[0], ax)
 

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pandas as pd, torch
 from tqdm.auto import tqdm
-from .attacks import Attack, blind_share, masking_checks, perturbation
+from .attacks import Attack, blind_share, masking_checks
 from .core import BadInput, cards, choose, read_options, whole, written_whole
 from .data import SOURCES, Task, load_task
 from .monitors import Collapse
 from .network import MLP
+from .noise import perturbation
 from .rule import Rule, make_rule
 from .training import Diverged, Run, checked_settings, differences, evaluate, fit, load_run
 
@@ -99,14 +100,14 @@ def measure(
     task: Task,
 ) -> pd.DataFrame:
     "Test accuracy and loss of each seed, clean and under each perturbation; `blind` is the share of images on which an attack sees no gradient."
-    kinds = {"clean": None} | {p: perturbation(p) for p in study.perturbations}
+    kinds = {"clean": None} | {p: perturbation(p, task.shape) for p in study.perturbations}
     attacked = any(isinstance(k, Attack) for k in kinds.values())
     frames, blind = [], blind_share(run.rule, task.x_test, task.y_test).numpy() if attacked else None
     for spec, kind in kinds.items():
         scores = evaluate(run.rule, task.x_test, task.y_test, kind, seed=study.seed)
         frames.append(pd.DataFrame({
             "task": cell.task, "classes": task.n_classes, "labels": "-".join(map(str, task.classes)), "rule": cell.rule, "seed": run.rule.net.seeds,
-            "perturbation": spec.partition(":")[0], "level": kind.level if kind else 0.0, **{k: v.double().numpy() for k, v in scores.items()}, "blind": blind if getattr(kind, "sees_gradient", False) else 0.0}))
+            "perturbation": re.split("[:@]", spec)[0], "level": kind.level if kind else 0.0, **{k: v.double().numpy() for k, v in scores.items()}, "blind": blind if getattr(kind, "sees_gradient", False) else 0.0}))
     return pd.concat(frames, ignore_index=True)
 
 def check_attacks(
@@ -235,7 +236,7 @@ def compare(
     for name in settings: choose(name, Study.__dataclass_fields__, "setting of a study")
     own = {t.name: t for t in aslist(tasks) if isinstance(t, Task)}
     if own and classes is not None: raise BadInput("classes cannot be chosen for a Task of one's own; choose them when making the Task.")
-    names = tuple(t.name if isinstance(t, Task) else choose(t, SOURCES, "task") for t in aslist(tasks))
+    names = tuple(t.name if isinstance(t, Task) else choose(t.partition(":")[0], SOURCES, "task") and t for t in aslist(tasks))
     if len(set(names)) < len(names): raise BadInput(f"tasks must have different names; these are called {', '.join(names)}.")
     settings = {k: tuple(aslist(v)) if k in ("hidden", "perturbations") else v for k, v in settings.items()}
     study = Study(tuple(aslist(rules)), names, tuple(aslist(classes)), seeds, **settings)

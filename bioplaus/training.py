@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 from .core import BadInput, RunFailed, cards, choose, stream, whole, written_whole
 from .data import Task
 from .network import MLP
+from .noise import ImageStream, checked_pixels, perturbation
 from .rule import LOSSES, Rule, Teacher, make_rule
 
 # %% ../nbs/10_training.ipynb #evaluate
@@ -32,14 +33,17 @@ def evaluate(
     rule: Rule,
     x: Tensor,      # (N, pixels) in [0, 1]
     y: Tensor,      # (N,)
-    perturb: Callable | None = None, # a perturbation such as Gaussian(0.3) or FGSM(0.1)
+    perturb: Callable | None = None, # a perturbation such as Gaussian(0.3), FGSM(0.1) or WeightNoise(0.2)
     seed: int = 0,  # of its noise
 ) -> dict[str, Tensor]:
     "`accuracy` and `loss` (cross-entropy) of every replica, each of shape (S,)."
-    right = loss = 0
+    right, loss, x = 0, 0, x if perturb is None else checked_pixels(x)
     for i, (xs, ys) in enumerate(zip(x.split(PIECE), y.split(PIECE))):
-        if perturb is not None: xs = perturb(rule, xs, ys, stream(seed, type(perturb).__name__, i))
-        logits = rule.predict(xs)
+        net, of_these = rule, ImageStream(seed, type(perturb).__name__, start=i * PIECE)
+        if perturb is not None: xs = perturb(rule, xs, ys, of_these)
+        if hasattr(perturb, "network"): net = perturb.network(rule, of_these)
+        logits = net.predict(xs)
+        if not 0 <= ys.min() <= ys.max() < logits.shape[-1]: raise BadInput(f"labels from {y.min()} to {y.max()} were given to a network of {logits.shape[-1]} outputs.")
         right += torch.where(logits.isfinite().all(-1).all(-1), (logits.argmax(-1) == ys).sum(-1).to(logits.dtype), torch.nan)
         loss += LOSSES["cross-entropy"].value(logits, ys).sum(-1)
     return {"accuracy": (right / len(y)).cpu(), "loss": (loss / len(y)).cpu()}
@@ -334,11 +338,11 @@ def _watch(run: Run, say: Callable):
     if len(dead) == len(now): raise Diverged(f"all {len(now)} replicas of rule {run.rule.name!r} diverged by epoch {run.epoch} at lr={by_replica or lr}: {advice}", run)
 
 # %% ../nbs/10_training.ipynb #start
-def _resolve(augment):
-    "A perturbation from its name; anything callable stays."
-    if augment is None or callable(augment): return augment
-    from bioplaus.attacks import perturbation
-    return perturbation(augment)
+def _resolve(augment, shape: tuple | None = None):
+    "A perturbation of images from its name; anything callable stays."
+    if augment is not None and not callable(augment): augment = perturbation(augment, shape)
+    if hasattr(augment, "network"): raise BadInput(f"augment={augment} is noise inside the network; training batches can only be given noise or attacks on images.")
+    return augment
 
 def _fitted_to(rule: Rule, task: Task):
     "Check that network and task fit, adopt the task's normalisation if the network has none, and move it beside the data."
@@ -377,7 +381,7 @@ def fit(
     progress: bool = True,     # show a progress bar
 ) -> Run:
     "Train all replicas of `rule` on `task`; with `out`, resume where an earlier call with the same settings stopped."
-    augment = _resolve(augment)
+    augment = _resolve(augment, task.shape)
     settings = checked_settings(rule, epochs, lr, batch_size, optimizer, seed, augment, schedule)
     _fitted_to(rule, task)
     run = Run(rule, describe(rule, task, settings), path=Path(out) if out else None)
