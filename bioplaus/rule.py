@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import torch, torch.nn.functional as F
 from torch import Tensor, nn
 from .core import BadInput, cards, choose, find_rule, register, rules, stream
-from .network import ACTIVATIONS, MLP, Activation, affine
+from .network import ACTIVATIONS, MLP, Activation, affine, product
 
 _all_ = ["register", "rules"]  # what a notebook that adds a rule needs, in one import
 
@@ -55,7 +55,8 @@ def mean_outer(
     pre: Tensor,  # (S, N, in) or (N, in)
 ) -> Tensor:      # (S, out, in)
     "⟨post preᵀ⟩: the outer product of every sample, averaged over the batch."
-    return (post / post.shape[-2]).mT @ pre
+    post = (post / post.shape[-2]).mT
+    return product(post, pre) if pre.dim() == post.dim() == 3 else post @ pre
 
 # %% ../nbs/02_rule.ipynb #delta
 def delta_v(drive, pre_taught):
@@ -111,7 +112,7 @@ class Backprop:
     def __call__(self, rule, phases, y):
         phases[-1].drive = self.loss.error(phases[-1].v, y)
         for W, above, below in zip(reversed(rule.net.weights), phases[::-1], phases[-2::-1]):
-            below.drive = torch.bmm(above.drive, W) * rule.hidden.df(below.v, below.post)
+            below.drive = product(above.drive, W) * rule.hidden.df(below.v, below.post)
 
 class Readout(Backprop):
     "Gives the output layer its own error, and sends nothing down: the teacher of a readout, which transports no weights."
