@@ -56,13 +56,15 @@ def product(
     a: Tensor,                  # (S, n, k)
     b: Tensor,                  # (S, k, m)
     bias: Tensor | None = None, # (S, m)
+    out: Tensor | None = None,  # (S, n, m), where to write it
 ) -> Tensor:                    # (S, n, m)
     "a b + bias, for each replica."
     large = a.shape[-2] * b.shape[-2] * b.shape[-1] >= LARGE and a.dtype == torch.float32 and a.device.type == "cpu"
     if large and not torch.is_grad_enabled() and _has_wide_products():
-        parts = [torch.ops.mkldnn._linear_pointwise(x, w, c, "none", [], "") for x, w, c in zip(a, b.mT, [None] * len(a) if bias is None else bias)]
-        return parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(parts)
-    return torch.bmm(a, b) if bias is None else torch.baddbmm(bias.unsqueeze(-2), a, b)
+        if out is None: out = a.new_empty(len(a), a.shape[1], b.shape[2])
+        for y, x, w, c in zip(out, a, b.mT, [None] * len(a) if bias is None else bias): y.copy_(torch.ops.mkldnn._linear_pointwise(x, w, c, "none", [], ""))
+        return out
+    return torch.bmm(a, b, out=out) if bias is None else torch.baddbmm(bias.unsqueeze(-2), a, b, out=out)
 
 # %% ../nbs/01_network.ipynb #affine
 def affine(

@@ -8,7 +8,7 @@ __all__ = ['LOSSES', 'INPUTS', 'Phase', 'mean_outer', 'delta_v', 'delta_r', 'Del
            'check_locality', 'register', 'rules']
 
 # %% ../nbs/02_rule.ipynb #imports
-import copy, inspect, itertools
+import copy, inspect, itertools, threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -50,13 +50,21 @@ class Phase:
     def post_hat(self) -> Tensor: return self.post if self.v_hat is self.v else self.phi(self.v_hat)
 
 # %% ../nbs/02_rule.ipynb #mean-outer
+_room = threading.local()  # .spare: memory that the next outer product of its shape may fill
+
+def _room_for(post: Tensor, pre: Tensor) -> Tensor | None:
+    "The spare memory, which is then no longer spare, if post pre fits."
+    spare, _room.spare = getattr(_room, "spare", None), None
+    fits = spare is not None and spare.shape == (len(post), post.shape[1], pre.shape[2]) and spare.dtype == post.dtype and spare.device == post.device
+    return spare if fits else None
+
 def mean_outer(
     post: Tensor, # (S, N, out)
     pre: Tensor,  # (S, N, in) or (N, in)
 ) -> Tensor:      # (S, out, in)
     "⟨post preᵀ⟩: the outer product of every sample, averaged over the batch."
     post = (post / post.shape[-2]).mT
-    return product(post, pre) if pre.dim() == post.dim() == 3 else post @ pre
+    return product(post, pre, out=_room_for(post, pre)) if pre.dim() == 3 and len(pre) == len(post) else post @ pre
 
 # %% ../nbs/02_rule.ipynb #delta
 def delta_v(drive, pre_taught):
@@ -165,6 +173,12 @@ def _set_grad(p: nn.Parameter, change: Tensor):
     if p.grad is None: p.grad = -change
     else: torch.neg(change, out=p.grad)
 
+def _in_room(plasticity: Callable, given: dict, spare: Tensor | None) -> Tensor:
+    "What the plasticity returns, which may lie in the memory of the gradient that it is to replace. One with a state of its own may keep what it computes, so it gets fresh memory."
+    _room.spare = None if isinstance(plasticity, nn.Module) else spare
+    try: return plasticity(**given)
+    finally: _room.spare = None
+
 def _looked_up(phase: Phase, names, W: Tensor) -> dict:
     "The values of `names` at one layer; where nothing is taught, the drive is zero."
     given = {n: W if n == "W" else getattr(phase, n) for n in names}
@@ -262,7 +276,7 @@ class Rule(nn.Module):
         _set_grad(b, self._change(self.bias_plasticity[l], l, from_one, b.unsqueeze(-1)).squeeze(-1))
 
     def _change(self, plasticity: Callable, l: int, phase: Phase, W: Tensor) -> Tensor:
-        change = plasticity(**_looked_up(phase, self.sight[l], W))
+        change = _in_room(plasticity, _looked_up(phase, self.sight[l], W), W.grad)
         if getattr(change, "shape", None) != W.shape:
             raise BadInput(f"the plasticity of layer {l + 1} returned {_shape(change)} for weights of shape {tuple(W.shape)}. (Biases are weights from one unit that is always 1.)")
         return change
