@@ -303,8 +303,8 @@ def _bench(as_json: bool, turns: int, names, sizes, device: str):
 def _bars(as_json: bool, turns: int, *_):
     from bioplaus.bench import measure_bars
     found = measure_bars(turns)
-    lines = [f"{'met    ' if b['met'] else 'NOT MET'} {b['value']:8.2f} ({b['quartiles'][0]:.2f} to {b['quartiles'][1]:.2f}), {b['sense']} {b['bar']:g}: {b['what']}" for b in found]
-    answer("\n".join(lines), {"bars": found}, as_json)
+    lines = [f"{'met    ' if b['met'] else 'NOT MET'} {b['value']:8.2f} ({b['quartiles'][0]:.2f} to {b['quartiles'][1]:.2f}), {b['sense']} {b['bar']:g}: {b['what']}" for b in found["bars"]]
+    answer("\n".join(lines), found, as_json)
 
 # %% ../nbs/60_cli.ipynb #main
 def main():
