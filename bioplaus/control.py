@@ -18,7 +18,7 @@ from .clamping import contrastive
 from .core import BadInput, choose, real, register, whole
 from .feedback import DirectFeedback
 from .hebbian import Hebb, oja
-from .network import MLP, affine
+from .network import MLP, affine, product
 from .rule import LOSSES, Delta, Rule, Teacher, mean_outer, normal, one_hot
 
 # %% ../nbs/06_control.ipynb #controller
@@ -125,7 +125,7 @@ def jacobian(rule: Rule, phases) -> list[Tensor]:
     "∂v_L/∂v_l of every layer, (S, N, classes, units)."
     Js = [torch.eye(rule.net.sizes[-1], dtype=phases[-1].v.dtype, device=phases[-1].v.device).expand(*phases[-1].v.shape, -1)]
     for W, slope in zip(list(rule.net.weights)[:0:-1], slopes(rule, phases)[::-1]):
-        Js.append(torch.bmm(Js[-1].flatten(1, 2), W).unflatten(1, Js[-1].shape[1:3]) * slope.unsqueeze(-2))
+        Js.append(product(Js[-1].flatten(1, 2), W).unflatten(1, Js[-1].shape[1:3]) * slope.unsqueeze(-2))
     return Js[::-1]
 
 class Ideal(nn.Module):
@@ -151,7 +151,7 @@ def loop_matrix(rule: Rule, phases, Qs: list[Tensor]) -> Tensor:
     S, N, C = phases[-1].v.shape
     x = None
     for Q, W, slope in zip(Qs, rule.net.weights, [*slopes(rule, phases), None]):
-        x = Q if x is None else torch.bmm(x.flatten(1, 2), W.mT).unflatten(1, (N, C)).add_(Q)
+        x = Q if x is None else product(x.flatten(1, 2), W.mT).unflatten(1, (N, C)).add_(Q)
         if slope is not None: x = x * slope.unsqueeze(-2) if x is Q else x.mul_(slope.unsqueeze(-2))
     return x.expand(S, N, C, C).mT
 

@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 from .core import choose, real, register, stream
-from .network import INITS, MLP, affine
+from .network import INITS, MLP, affine, product
 from .rule import LOSSES, Delta, Rule, Teacher, mean_outer, normal
 
 # %% ../nbs/05_feedback.ipynb #random-weights
@@ -57,7 +57,7 @@ class Feedback(Teacher):
     def forward(self, rule, phases, y):
         phases[-1].drive = self.loss.error(phases[-1].v, y)
         for B, above, below in zip(reversed(self.feedback(rule)), phases[::-1], phases[-2::-1]):
-            below.drive = torch.bmm(above.drive, B) * rule.hidden.df(below.v, below.post)
+            below.drive = product(above.drive, B) * rule.hidden.df(below.v, below.post)
 
 # %% ../nbs/05_feedback.ipynb #dfa
 class DirectFeedback(Feedback):
@@ -73,7 +73,7 @@ class DirectFeedback(Feedback):
     def forward(self, rule, phases, y):
         phases[-1].drive = self.loss.error(phases[-1].v, y)
         for B, below in zip(self.feedback(rule), phases):
-            below.drive = torch.bmm(phases[-1].drive, B) * rule.hidden.df(below.v, below.post)
+            below.drive = product(phases[-1].drive, B) * rule.hidden.df(below.v, below.post)
 
 # %% ../nbs/05_feedback.ipynb #signs
 class SignFeedback(Feedback):

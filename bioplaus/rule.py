@@ -8,14 +8,14 @@ __all__ = ['LOSSES', 'INPUTS', 'Phase', 'mean_outer', 'delta_v', 'delta_r', 'Del
            'check_locality', 'register', 'rules']
 
 # %% ../nbs/02_rule.ipynb #imports
-import copy, inspect, itertools
+import copy, inspect, itertools, threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch, torch.nn.functional as F
 from torch import Tensor, nn
 from .core import BadInput, cards, choose, find_rule, register, rules, stream
-from .network import ACTIVATIONS, MLP, Activation, affine
+from .network import ACTIVATIONS, MLP, Activation, affine, product
 
 _all_ = ["register", "rules"]  # what a notebook that adds a rule needs, in one import
 
@@ -50,12 +50,21 @@ class Phase:
     def post_hat(self) -> Tensor: return self.post if self.v_hat is self.v else self.phi(self.v_hat)
 
 # %% ../nbs/02_rule.ipynb #mean-outer
+_room = threading.local()  # .spare: memory that the next outer product of its shape may fill
+
+def _room_for(post: Tensor, pre: Tensor) -> Tensor | None:
+    "The spare memory, which is then no longer spare, if post pre fits."
+    spare, _room.spare = getattr(_room, "spare", None), None
+    fits = spare is not None and spare.shape == (len(post), post.shape[1], pre.shape[2]) and spare.dtype == post.dtype and spare.device == post.device
+    return spare if fits else None
+
 def mean_outer(
     post: Tensor, # (S, N, out)
     pre: Tensor,  # (S, N, in) or (N, in)
 ) -> Tensor:      # (S, out, in)
     "⟨post preᵀ⟩: the outer product of every sample, averaged over the batch."
-    return (post / post.shape[-2]).mT @ pre
+    post = (post / post.shape[-2]).mT
+    return product(post, pre, out=_room_for(post, pre)) if pre.dim() == 3 and len(pre) == len(post) else post @ pre
 
 # %% ../nbs/02_rule.ipynb #delta
 def delta_v(drive, pre_taught):
@@ -111,7 +120,7 @@ class Backprop:
     def __call__(self, rule, phases, y):
         phases[-1].drive = self.loss.error(phases[-1].v, y)
         for W, above, below in zip(reversed(rule.net.weights), phases[::-1], phases[-2::-1]):
-            below.drive = torch.bmm(above.drive, W) * rule.hidden.df(below.v, below.post)
+            below.drive = product(above.drive, W) * rule.hidden.df(below.v, below.post)
 
 class Readout(Backprop):
     "Gives the output layer its own error, and sends nothing down: the teacher of a readout, which transports no weights."
@@ -163,6 +172,12 @@ def _set_grad(p: nn.Parameter, change: Tensor):
     "Minus `change` becomes the gradient of `p`, in the same memory at each step: fresh pages would cost more than the sum."
     if p.grad is None: p.grad = -change
     else: torch.neg(change, out=p.grad)
+
+def _in_room(plasticity: Callable, given: dict, spare: Tensor | None) -> Tensor:
+    "What the plasticity returns, which may lie in the memory of the gradient that it is to replace. One with a state of its own may keep what it computes, so it gets fresh memory."
+    _room.spare = None if isinstance(plasticity, nn.Module) else spare
+    try: return plasticity(**given)
+    finally: _room.spare = None
 
 def _looked_up(phase: Phase, names, W: Tensor) -> dict:
     "The values of `names` at one layer; where nothing is taught, the drive is zero."
@@ -261,7 +276,7 @@ class Rule(nn.Module):
         _set_grad(b, self._change(self.bias_plasticity[l], l, from_one, b.unsqueeze(-1)).squeeze(-1))
 
     def _change(self, plasticity: Callable, l: int, phase: Phase, W: Tensor) -> Tensor:
-        change = plasticity(**_looked_up(phase, self.sight[l], W))
+        change = _in_room(plasticity, _looked_up(phase, self.sight[l], W), W.grad)
         if getattr(change, "shape", None) != W.shape:
             raise BadInput(f"the plasticity of layer {l + 1} returned {_shape(change)} for weights of shape {tuple(W.shape)}. (Biases are weights from one unit that is always 1.)")
         return change
