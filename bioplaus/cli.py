@@ -364,17 +364,36 @@ def report(
     page = write_report(folder)
     answer(f"{text_report(load_study(folder))}\n\nReport: {page}", {"report": str(page)}, as_json)
 
+# %% ../nbs/60_cli.ipynb #bench
 @app.command("bench")
 def bench_(
+    rules: Annotated[list[str], _option("Rules, comma-separated; may be repeated. Default: all.")] = [],
+    replicas: Annotated[str, _option("Networks in the stack, comma-separated.")] = "1,10,100",
+    bars: Annotated[bool, _option("Measure what the project promises instead.", "--bars")] = False,
+    quick: Annotated[bool, _option("Four rules, up to ten replicas, two turns.", "--quick")] = False,
     turns: Annotated[int, _option("How often each side is measured.")] = 5,
+    device: Device = "auto",
     as_json: Json = False,
 ):
-    "Measure speed as two ratios: against plain PyTorch, and against the matrix products alone."
-    whole(turns, "turns")
+    "Measure speed as ratios: against plain PyTorch, against backprop, and against the matrix products alone."
+    names, sizes = read_names(rules), numbers(replicas, int, "--replicas")
+    for name in names: choose(name.partition(":")[0], cards(), "rule")
+    whole(turns, "turns"), [whole(s, "each of --replicas") for s in sizes], pick_device(device)
+    if quick: names, sizes, turns = names or ("backprop", "hebb", "fa", "dfc-ssa"), [s for s in sizes if s <= 10] or [10], 2
+    (_bars if bars else _bench)(as_json, turns, names, sizes, device)
+
+def _bench(as_json: bool, turns: int, names, sizes, device: str):
     from bioplaus.bench import bench
-    found = bench(turns)
-    answer(f"{found['times_faster_than_plain']:.2f} times faster per network than plain PyTorch (784-100-10, batch 32, {found['replicas']} replicas)\n"
-           f"{100 * found['share_of_limit']:.0f}% of the matrix-product limit (784-500-500-10, batch 128)", found, as_json)
+    found = bench(names, sizes, turns, device)
+    head = f"{'rule':22}{'replicas':>9}{'samples/s':>12}{'times plain':>13}{'backprop steps':>16}{'of the limit':>14}"
+    rows = [f"{r['rule']:22}{r['replicas']:9}{r['samples_per_second']:12,}{r['times_plain']:13.2f}{r['times_backprop_step']:16.2f}{r['share_of_limit']:14.0%}" for r in found["rows"]]
+    answer("\n".join([head, *rows, "", *(f"{n}: {why}" for n, why in found["why"].items())]), found, as_json)
+
+def _bars(as_json: bool, turns: int, *_):
+    from bioplaus.bench import measure_bars
+    found = measure_bars(turns)
+    lines = [f"{'met    ' if b['met'] else 'NOT MET'} {b['value']:8.2f} ({b['quartiles'][0]:.2f} to {b['quartiles'][1]:.2f}), {b['sense']} {b['bar']:g}: {b['what']}" for b in found["bars"]]
+    answer("\n".join(lines), found, as_json)
 
 # %% ../nbs/60_cli.ipynb #main
 def main():

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['PIECE', 'SCHEDULES', 'OPTIMIZERS', 'CHECKPOINT', 'evaluate', 'Settings', 'by_layer', 'label', 'checked_settings',
            'make_optimizer', 'stepper', 'scheduled', 'code_of', 'describe', 'differences', 'Run', 'load_run',
-           'train_epoch', 'StopTraining', 'Diverged', 'fit']
+           'keep_memory', 'train_epoch', 'StopTraining', 'Diverged', 'fit']
 
 # %% ../nbs/10_training.ipynb #imports
-import inspect, io, json, math, sys, time, zlib
+import ctypes, inspect, io, json, math, sys, time, zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pandas as pd, torch
@@ -279,6 +279,13 @@ def load_run(
     _load_weights(rule, tensors, file)
     return Run(rule, config, _history(head), int(head["epoch"]), file.parent)
 
+# %% ../nbs/10_training.ipynb #keep-memory
+@cache
+def keep_memory():
+    "Tell the C library, where it is glibc, to keep large blocks of freed memory (up to 2 GB) in this process."
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt: mallopt(-4, 0), mallopt(-1, 2**31 - 1)  # M_MMAP_MAX, M_TRIM_THRESHOLD
+
 # %% ../nbs/10_training.ipynb #epoch
 def train_epoch(
     rule: Rule,
@@ -291,6 +298,7 @@ def train_epoch(
     tick: Callable = lambda: None,   # called after each step
 ):
     "One pass over the training images, each replica in its own order."
+    keep_memory()
     order = torch.stack([torch.randperm(len(y), generator=stream(s, "shuffle", epoch)) for s in settings.seeds]).to(y.device)
     noise = [stream(s, "augment", epoch) for s in settings.seeds]
     for batch in order.split(settings.batch_size, dim=1):
