@@ -11,9 +11,9 @@ import copy, warnings
 
 import torch
 from torch import Tensor, nn
-from .control import Control, jacobian
+from .control import jacobian
 from .core import BadInput, choose, stream, whole
-from .feedback import Feedback, alignment
+from .feedback import alignment
 from .network import MLP
 from .rule import LOSSES, Delta, Free, Rule, make_rule, what_it_sees
 from .training import Run
@@ -160,8 +160,8 @@ def feedback_angles(
     x: Tensor,  # (N, pixels): for controllers, images to average over
 ) -> dict[str, Tensor]:
     "Angles in degrees, (S,), between what carries the error or the push and what backprop would use: `alignment` or `control_angles`."
-    if isinstance(rule.teacher, Feedback): return alignment(rule)
-    if isinstance(rule.teacher, Control): return control_angles(rule, x)
+    if hasattr(rule.teacher, "transposed"): return alignment(rule)
+    if hasattr(rule.teacher, "ways"): return control_angles(rule, x)
     raise BadInput(f"rule {rule.name!r} has no feedback weights to compare; its teacher is {type(rule.teacher).__name__}. Rules of the pages Feedback and Control have some.")
 
 def FeedbackAngles(x: Tensor):
