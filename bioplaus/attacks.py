@@ -491,7 +491,7 @@ def make_adversarial(
     return Adversarial(x.cpu(), z[one].cpu(), y.cpu(), tuple(run.config["task"]["classes"]), about)
 
 def load_adversarial(path: str | Path) -> Adversarial:
-    "What `Adversarial.save` wrote."
+    "The test set in a file that `bioplaus data adversarial` or its own `save` wrote."
     try:
         with np.load(path, allow_pickle=False) as f: parts = {k: f[k] for k in ("clean", "adversarial", "labels", "classes", "about")}
         about = json.loads(str(parts["about"]))

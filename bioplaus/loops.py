@@ -120,7 +120,7 @@ class Disturbance:
 class Hold:
     "A controller that holds the output at a set point while something else is added to the somata."
     def __init__(self,
-        Qs: list[Tensor],       # feedback weights of each layer, as `Fixed.at` gives them
+        Qs: list[Tensor],       # feedback weights of each layer, as the method at of Fixed gives them
         controller: Controller,
         set_point: Callable,    # logits of the steps before → where the output should be
         disturbance: Callable,  # as `add` in `unroll`
