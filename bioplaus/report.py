@@ -284,7 +284,7 @@ def _beside(drawn: dict, y, names) -> Figure:
 # %% ../nbs/41_report.ipynb #html
 _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>bioplaus study</title><style>
-:root {{ color-scheme: light dark }} body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere }}
+:root {{ color-scheme: light dark }} html {{ background: light-dark(#fff, #15171a); color: light-dark(#1a1a1a, #e8e8e8) }} body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere }}
 .wide {{ overflow-x: auto }} table {{ border-collapse: collapse; margin: .5rem 0 1rem; font-variant-numeric: tabular-nums }}
 th, td {{ padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #8884; white-space: nowrap }} th:first-child, td:first-child {{ text-align: left }}
 .failures td {{ white-space: normal; text-align: left }} summary {{ cursor: pointer }}
