@@ -302,7 +302,7 @@ def _png(fig: Figure) -> bytes:
     "The figure in 256 colours, and gone from pyplot."
     from PIL import Image
     with io.BytesIO() as f, io.BytesIO() as small:
-        fig.savefig(f, dpi=110, format="png", bbox_inches="tight")
+        fig.savefig(f, dpi=110, format="png", bbox_inches="tight", pil_kwargs={"compress_level": 1})
         Image.open(f).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(small, format="png")
         plt.close(fig)
         return small.getvalue()
