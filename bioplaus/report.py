@@ -118,7 +118,7 @@ def statistics_table(
                          "d_z": ["" if np.isnan(d) else f"{d:+.2f}".replace("inf", "∞") for d in found.d_z], "p": found.p.map(p), "p (Holm)": found.holm.map(p)})
 
 METHOD = ("Each rule minus the first, paired by seed, in percentage points, with the 95% interval of the mean difference: Student’s t below ten pairs, BCa bootstrap from ten on. d_z: mean over standard deviation of the differences, with Hedges’ correction. "
-          "p: two-sided permutation test by flipping signs. p (Holm): corrected within a family, which is one measure on one task. Area: mean accuracy over the levels from 0 to the largest one, by the trapezoidal rule.")
+          "p: two-sided permutation test by flipping signs. p (Holm): corrected within a family, which is one measure on one task. Area: mean accuracy over the levels from 0 to the largest one, by the trapezoidal rule. Rules of which fewer than two seeds are left are not compared.")
 
 def statistics_note(
     found: pd.DataFrame, # of `statistics`
@@ -349,7 +349,7 @@ def _section(results: pd.DataFrame, image: bytes, tables: dict, checks: pd.DataF
 def _statistics(sections: list) -> str:
     "The section on paired comparisons, or why there is none."
     parts = [f"<h3>{html.escape(title_of(results))}</h3>{_note(statistics_note(tables['statistics'][1]))}{_html_table(tables['statistics'][0])}" for results, tables in sections if "statistics" in tables]
-    return "<h2>Statistics</h2>" + (_note(METHOD) + "".join(parts) if parts else _note("Nothing to compare: that takes two rules with two seeds in common."))
+    return "<h2>Statistics</h2>" + (_note(METHOD) + "".join(parts) if parts else _note("Nothing to compare with the first rule: that takes two seeds that finished with both."))
 
 def _failures(failed: pd.DataFrame) -> str:
     if failed.empty: return ""
