@@ -32,7 +32,7 @@ def _names(column) -> list: return [column] if isinstance(column, str) else list
 def _curves(history: pd.DataFrame, column, *needed: str):
     "(who, rows by epoch) of each rule and seed on each task."
     for c in [*_names(column), *needed, "rule", "seed", "epoch"]: choose(c, map(str, history.columns), "column of the history")
-    keys = [k for k in ("task", "classes", "labels", "rule", "seed") if k in history]
+    keys = [k for k in ("task", "classes", "labels", "hidden", "rule", "seed") if k in history]
     for key, h in history.sort_values("epoch", kind="stable").groupby(keys, sort=False):
         if h.epoch.duplicated().any(): raise BadInput(f"epoch {h.epoch[h.epoch.duplicated()].iloc[0]} of {dict(zip(keys, key))} is there twice; the history has to tell tasks apart (columns task, labels).")
         yield dict(zip(keys, key)), h
