@@ -205,22 +205,24 @@ def _judged(xy: Tensor, a: Tensor, labels, method: str) -> Embedding:
     return Embedding(xy, method, float(trustworthiness(a.cpu().numpy(), xy.cpu().numpy(), n_neighbors=min(5, (len(a) - 1) // 2))), *votes)
 
 def pca_picture(
-    a: Tensor,                    # (N, units) of one replica
+    a: Tensor,                    # (N, units) of one replica; or (S, N, units)
     labels: Tensor | None = None, # (N,) for the quality
-) -> Embedding:
-    "The first two principal components."
+) -> Embedding | list[Embedding]:
+    "The first two principal components; of several replicas, a list of pictures."
+    if a.dim() == 3: return [pca_picture(r, labels) for r in a]
     xy, share = pca(a)
     return _judged(xy[0], a, labels, f"PCA, {share.sum():.0%} of the variance")
 
 def tsne(
-    a: Tensor,                    # (N, units) of one replica
+    a: Tensor,                    # (N, units) of one replica; or (S, N, units)
     labels: Tensor | None = None, # (N,) for the quality
     perplexity: float = 30.0,     # about how many neighbours count
     seed: int = 0,
-) -> Embedding:
-    "t-SNE by scikit-learn, from a PCA start."
+) -> Embedding | list[Embedding]:
+    "t-SNE by scikit-learn, from a PCA start; of several replicas, a list of pictures, made one after the other."
     from sklearn.manifold import TSNE
-    if a.dim() != 2: raise BadInput(f"t-SNE draws one replica at a time, (N, units); {tuple(a.shape)} was given. Choose one, as in a[0].")
+    if a.dim() == 3: return [tsne(r, labels, perplexity, seed) for r in a]
+    if a.dim() != 2: raise BadInput(f"t-SNE takes one replica, (N, units), or several, (replicas, N, units); {tuple(a.shape)} was given.")
     if len(a) <= 3 * real(perplexity, "perplexity", 1): raise BadInput(f"a perplexity of {perplexity:g} needs more than {3 * perplexity:g} images, for it looks at three times as many neighbours; {len(a)} were given. Use more images, or a perplexity below {len(a) / 3:g}.")
     a = _finite(a)[0]
     if (a - a[0]).abs().max() == 0: raise BadInput("this layer gives all images the same answer, so there is nothing to draw; it has collapsed.")

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['COLOURS', 'STYLE', 'style_of', 'learning_curves', 'robustness', 'chance', 'each_seed', 'as_image', 'weight_images',
            'change_maps', 'class_accuracy', 'class_bars', 'confusion_matrix', 'confusion', 'activity_histogram',
-           'rdm_strip', 'rsa_matrix', 'cka_heatmap', 'embedding_panels']
+           'rdm_strip', 'rsa_matrix', 'number_map', 'cka_heatmap', 'embedding_panels']
 
 # %% ../nbs/50_plots.ipynb #imports
 import itertools, math, zlib
@@ -255,6 +255,24 @@ def rsa_matrix(
     for label in [*ax.get_xticklabels(), *ax.get_yticklabels()]: label.set(color=style_of(label.get_text())["color"], fontsize=8)
     return ax
 
+# %% ../nbs/50_plots.ipynb #number-map
+def number_map(
+    values: pd.DataFrame, # what is drawn
+    digits: int = 2,      # behind the point
+    cmap: str = "viridis",
+    low: float | None = None,  # the ends of the colour scale; None: the smallest and the largest value
+    high: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    "A table as a picture, each number in its square; a dash where there is none."
+    ax = ax or plt.gca()
+    image = ax.imshow(values, cmap=cmap, vmin=low, vmax=high, aspect="auto")
+    for (i, j), v in np.ndenumerate(values.to_numpy(float)):
+        dark = np.isfinite(v) and np.dot(image.cmap(image.norm(v))[:3], (0.3, 0.6, 0.1)) < 0.5
+        ax.text(j, i, f"{v:.{digits}f}" if np.isfinite(v) else "–", ha="center", va="center", fontsize=7, color="white" if dark else "black")
+    ax.set(xticks=range(values.shape[1]), xticklabels=values.columns, yticks=range(len(values)), yticklabels=values.index)
+    return ax
+
 # %% ../nbs/50_plots.ipynb #cka-heatmap
 def cka_heatmap(
     values: pd.DataFrame, # of `cka_map`: layers × layers
@@ -263,10 +281,7 @@ def cka_heatmap(
     ax: Axes | None = None,
 ) -> Axes:
     "Debiased CKA of all layers of one rule with all layers of another."
-    ax = ax or plt.gca()
-    ax.imshow(values, cmap="magma", vmin=0, vmax=1)
-    for (i, j), v in np.ndenumerate(values.to_numpy()): ax.text(j, i, f"{v:.2f}", ha="center", va="center", fontsize=7, color="black" if v > 0.6 else "white")
-    ax.set(xticks=range(values.shape[1]), xticklabels=values.columns, yticks=range(len(values)), yticklabels=values.index)
+    ax = number_map(values, cmap="magma", low=0, high=1, ax=ax)
     ax.tick_params(axis="x", labelrotation=30, labelsize=8), ax.tick_params(axis="y", labelsize=8)
     ax.set_xlabel(columns, color=style_of(columns)["color"]), ax.set_ylabel(rows, color=style_of(rows)["color"])
     return ax

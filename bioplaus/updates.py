@@ -93,13 +93,13 @@ def quality(
     U: Tensor, # (M, S, out, in) a layer's updates, one for each mini-batch
     G: Tensor, # (M, S, out, in) backprop's updates for the same
 ) -> dict[str, Tensor]: # each (S,)
-    "cosine, norm_ratio, aim, bias, variance and snr of a layer's updates; bias_error and snr_error are standard errors."
+    "cosine, norm_ratio, aim, bias, variance and snr of a layer's updates; bias_error and snr_error are standard errors; lost: 1 where the mean update is lost in noise, so that aim is not defined (NaN)."
     if len(U) < 2: raise BadInput(f"a variance needs at least 2 mini-batches; {len(U)} was given.")
     (power, signal, error), (unit, true, true_error), (_, along, _), (_, bias, bias_error) = (pair_means(A, B) for A, B in ((U, U), (G, G), (U, G), (U - G, U - G)))
     lengths, unit = U.flatten(2).double().norm(dim=-1) * G.flatten(2).double().norm(dim=-1), unit.where(unit > 0, torch.nan)
     clear = (signal > 2 * error) & (true > 2 * true_error)
     return {"cosine": ((U.double() * G).flatten(2).sum(-1) / lengths).mean(0), "norm_ratio": (power / unit).sqrt(),
-            "aim": along / (signal * true).where(clear, torch.nan).sqrt(), "bias": bias / unit, "bias_error": bias_error / unit,
+            "aim": along / (signal * true).where(clear, torch.nan).sqrt(), "lost": (~clear).double(), "bias": bias / unit, "bias_error": bias_error / unit,
             "variance": (power - signal) / unit, "snr": signal / (power - signal), "snr_error": error / (power - signal)}
 
 # %% ../nbs/11_updates.ipynb #callback
@@ -124,7 +124,7 @@ def _speak(l: int, U: Tensor, G: Tensor, aim: Tensor):
         zero = (A == 0).flatten(2).all(-1).any(0)
         if zero.any(): warnings.warn(f"layer {l}: {what} zero in {int(zero.sum())} of {len(zero)} replicas, so they point nowhere; their cosine is NaN.", stacklevel=3)
     lost = aim.isnan() & U.flatten(2).isfinite().all(-1).all(0) & (U != 0).flatten(2).any(-1).all(0) & (G != 0).flatten(2).any(-1).all(0)
-    if lost.any(): warnings.warn(f"layer {l}: the mean update is lost in noise over {len(U)} mini-batches in {int(lost.sum())} of {len(lost)} replicas; their aim is NaN. More or larger mini-batches may help.", stacklevel=3)
+    if lost.any(): warnings.warn(f"layer {l}: the mean update is lost in noise over {len(U)} mini-batches in {int(lost.sum())} of {len(lost)} replicas; their aim is not defined, because noise has no direction (aim is NaN and lost is 1 there). More or larger mini-batches may help.", stacklevel=3)
 
 class UpdateQuality:
     "A callback of `fit`: see `update_quality`. It measures copies of the rule, on the same mini-batches each time, and leaves the training as it is."
