@@ -285,7 +285,7 @@ _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000) # of the area of th
 
 @dataclass(frozen=True)
 class Square(Attack):
-    "Random search with squares (Andriushchenko et al. 2020), in the L∞ ball: it sees logits, no gradients."
+    "Random search with squares (Andriushchenko et al. 2020), in the L∞ ball only: it sees logits, no gradients."
     queries: int = 1000        # how often the network is asked
     area: float = 0.8          # of the first squares, as a share of the image
     shape: tuple | None = None # (height, width) of an image; None: square if the number of pixels is one, else a single row
