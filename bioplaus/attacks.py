@@ -9,7 +9,8 @@ __all__ = ['RAISED', 'AT_ONCE', 'ATTACKS', 'BLIND_LIMIT', 'lead', 'input_gradien
            'make_adversarial', 'load_adversarial', 'PERTURBATIONS', 'perturbation']
 
 # %% ../nbs/21_attacks.ipynb #imports
-import io, json, math, zipfile
+import json, math, zipfile
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from . import __version__
 from .core import BadInput, choose, real, stream, whole, written_whole
 from .noise import PERTURBATIONS, Gaussian, perturbation
 from .rule import LOSSES
+from .training import keep_memory
 
 _all_ = ["PERTURBATIONS", "perturbation"]  # the names of noise and attacks, in one import
 
@@ -34,11 +36,20 @@ def lead(
 
 RAISED = {"cross-entropy": LOSSES["cross-entropy"].value, "margin": lead}
 
+@contextmanager
+def _frozen(net):
+    "Inside, the weights of `net` need no gradients, and products may take the fastest way."
+    learning = [p for p in net.parameters() if p.requires_grad]
+    for p in learning: p.requires_grad_(False)
+    try: yield
+    finally:
+        for p in learning: p.requires_grad_()
+
 @torch.enable_grad()
 def _ascent(rule, x: Tensor, raised) -> tuple[Tensor, Tensor]:
     "(gradient of `raised(logits)`, logits) at `x`."
     x = x.detach().requires_grad_()
-    logits = rule.predict(x)
+    with _frozen(rule.net): logits = rule.predict(x)
     return torch.autograd.grad(raised(logits).sum(), x)[0], logits.detach()
 
 def input_gradient(
@@ -77,8 +88,8 @@ _STEP, _MIX = -0x61C8864680B583EB, ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644E
 
 def _mixed(z: Tensor) -> Tensor:
     "SplitMix64's scrambling of 64-bit integers; products wrap around."
-    for shift, factor in _MIX: z = (z ^ (z >> shift & (1 << 64 - shift) - 1)) * factor
-    return z ^ (z >> 31 & (1 << 33) - 1)
+    for shift, factor in _MIX: z = (z >> shift).bitwise_and_((1 << 64 - shift) - 1).bitwise_xor_(z).mul_(factor)
+    return (z >> 31).bitwise_and_((1 << 33) - 1).bitwise_xor_(z)
 
 def image_keys(
     x: Tensor,        # (..., pixels)
@@ -98,10 +109,10 @@ def uniform(
 ) -> Tensor:          # (..., n)
     "Numbers from 0 to 1, the last excluded, in float32."
     z = keys[..., None] + torch.arange(start + 1, start + n + 1, device=keys.device) * _STEP
-    return (_mixed(z) & (1 << 24) - 1).float() * 2.0 ** -24
+    return _mixed(z).bitwise_and_((1 << 24) - 1).float().mul_(2.0 ** -24)
 
 # %% ../nbs/21_attacks.ipynb #attack
-AT_ONCE = 250 # images in one piece: the work of a piece stays in the processor's cache
+AT_ONCE = 10_000 # images of all replicas in one piece: many make fast products, and few fit into memory
 
 @dataclass(frozen=True)
 class Attack:
@@ -119,7 +130,8 @@ class Attack:
         _check(rule, x, y)
         S, N, pixels = rule.net.replicas, *x.shape[-2:]
         keys = image_keys(x, generator).expand(S, N)
-        pieces = zip(*(t.split(AT_ONCE, 1) for t in (x.expand(S, N, pixels), y.expand(S, N), keys)))
+        keep_memory()
+        pieces = zip(*(t.split(max(1, AT_ONCE // S), 1) for t in (x.expand(S, N, pixels), y.expand(S, N), keys)))
         return torch.cat([self.craft(rule, *piece) for piece in pieces], 1)
 
     def craft(self, rule, x: Tensor, y: Tensor, keys: Tensor) -> Tensor:
@@ -273,7 +285,7 @@ _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000) # of the area of th
 
 @dataclass(frozen=True)
 class Square(Attack):
-    "Random search with squares (Andriushchenko et al. 2020), in the L∞ ball: it sees logits, no gradients."
+    "Random search with squares (Andriushchenko et al. 2020), in the L∞ ball only: it sees logits, no gradients."
     queries: int = 1000        # how often the network is asked
     area: float = 0.8          # of the first squares, as a share of the image
     shape: tuple | None = None # (height, width) of an image; None: square if the number of pixels is one, else a single row

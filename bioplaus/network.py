@@ -52,6 +52,23 @@ def _has_wide_products() -> bool:
     "Whether PyTorch brings a product that uses 512-bit vectors on every processor that has them."
     return torch.backends.cpu.get_cpu_capability() == "AVX512" and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
+def _wide(a: Tensor, b: Tensor, bias: Tensor | None, out: Tensor | None = None) -> Tensor:
+    "`product` by oneDNN, replica by replica."
+    if out is None: out = a.new_empty(len(a), a.shape[1], b.shape[2])
+    for y, x, w, c in zip(out, a, b.mT, [None] * len(a) if bias is None else bias): y.copy_(torch.ops.mkldnn._linear_pointwise(x, w, c, "none", [], ""))
+    return out
+
+class _Wide(torch.autograd.Function):
+    "The same where `a` has a gradient, and weights and bias have none."
+    @staticmethod
+    def forward(a, b, bias): return _wide(a, b, bias)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output): ctx.save_for_backward(inputs[1])
+
+    @staticmethod
+    def backward(ctx, grad): return product(grad, ctx.saved_tensors[0].mT), None, None
+
 def product(
     a: Tensor,                  # (S, n, k)
     b: Tensor,                  # (S, k, m)
@@ -60,10 +77,9 @@ def product(
 ) -> Tensor:                    # (S, n, m)
     "a b + bias, for each replica."
     large = a.shape[-2] * b.shape[-2] * b.shape[-1] >= LARGE and a.dtype == torch.float32 and a.device.type == "cpu"
-    if large and not torch.is_grad_enabled() and _has_wide_products():
-        if out is None: out = a.new_empty(len(a), a.shape[1], b.shape[2])
-        for y, x, w, c in zip(out, a, b.mT, [None] * len(a) if bias is None else bias): y.copy_(torch.ops.mkldnn._linear_pointwise(x, w, c, "none", [], ""))
-        return out
+    if large and _has_wide_products():
+        if not torch.is_grad_enabled(): return _wide(a, b, bias, out)
+        if not b.requires_grad and (bias is None or not bias.requires_grad): return _Wide.apply(a, b, bias)
     return torch.bmm(a, b, out=out) if bias is None else torch.baddbmm(bias.unsqueeze(-2), a, b, out=out)
 
 # %% ../nbs/01_network.ipynb #affine

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EPS', 'SEVERITIES', 'Condition', 'selected', 'conditions', 'severity_of', 'named_rules', 'robustness_suite', 'Stages',
-           'area', 'corruption_error', 'matched_difference', 'summary', 'summary_table', 'curves']
+           'suite_checks', 'area', 'corruption_error', 'matched_difference', 'summary', 'summary_table', 'curves']
 
 # %% ../nbs/22_robustness.ipynb #imports
 import copy, re
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np, pandas as pd
 from tqdm.auto import tqdm
+from .attacks import Attack, masking_checks
 from .core import BadInput, choose, real, whole
 from .data import Task
 from .noise import corrupted, kind_of, known, perturbation, severity_level
@@ -146,6 +147,24 @@ class Stages:
     def __init__(self): self.rules = {}
 
     def __call__(self, run: Run): self.rules[f"epoch {run.epoch}"] = copy.deepcopy(run.rule)
+
+# %% ../nbs/22_robustness.ipynb #suite-checks
+def suite_checks(
+    models,                # as `robustness_suite` was given
+    task: Task,
+    results: pd.DataFrame, # of `robustness_suite`
+    images: int = 200,     # how many test images are used, from all over the set
+    queries: int = 100,    # of the black-box attack
+    seed: int = 0,
+) -> pd.DataFrame:
+    "`masking_checks` of each rule, at the middle one of the suite's L∞ sizes; empty if nothing was attacked."
+    levels = {p: l for p, l in results[(results.kind == "attack") & (results.level > 0)].groupby("perturbation")["level"].unique().items() if isinstance(perturbation(p), Attack)}
+    if not levels: return pd.DataFrame()
+    sizes = sorted({e for p, own in levels.items() if perturbation(p).norm == "linf" for e in own}) or [0.1]
+    step = max(1, len(task.y_test) // whole(images, "images"))
+    x, y = task.x_test[::step][:images], task.y_test[::step][:images]
+    checked = [masking_checks(rule, x, y, sizes[len(sizes) // 2], queries, seed, name=name) for name, rule in named_rules(models).items()]
+    return pd.concat(checked, ignore_index=True)
 
 # %% ../nbs/22_robustness.ipynb #area
 def area(
