@@ -312,3 +312,42 @@ def test_answers_are_those_of_the_networks(play):
             r = v if k == len(net["layers"]) - 1 else F.normalize(v.clamp(min=0) ** net["power"], dim=-1) if net["act"] == "power" else v.tanh()
         grad, = torch.autograd.grad(F.cross_entropy(r, torch.full((len(x),), 3), reduction="sum"), x)
         assert np.allclose(r.detach(), logits, atol=1e-5) and np.allclose(grad, gradients, rtol=1e-4, atol=1e-7 + 1e-4 * grad.abs().max().item()), net["name"]
+
+
+def test_point_at_distances_and_map(play):
+    shown, text = lambda which: part(play, "explorer", which).get_attribute("aria-label"), lambda: said(play, "explorer")
+    box = part(play, "explorer", "rdm").bounding_box()
+    part(play, "explorer", "rdm").hover(position={"x": box["width"] * 0.2, "y": box["height"] * 0.5})
+    first, before = shown("first"), text()
+    assert re.match(r"A \d and (another|a \d): distance [\d.]+", before)
+    part(play, "explorer", "rdm").press("ArrowDown")
+    assert shown("first") != first and text() != before
+    part(play, "explorer", "rdm").press("ArrowRight")
+    assert shown("second").startswith("A ")
+    box = part(play, "explorer", "map").bounding_box()
+    part(play, "explorer", "map").hover(position={"x": box["width"] * 0.4, "y": box["height"] * 0.4})
+    here = shown("first")
+    for key in ("ArrowLeft", "ArrowUp", "ArrowRight", "ArrowDown"): part(play, "explorer", "map").press(key)
+    places = {here, shown("first")}
+    part(play, "explorer", "map").press("ArrowRight"), places.add(shown("first"))
+    assert len(places) > 1
+
+
+def test_every_layer_can_be_seen(play):
+    about, chooser = part(play, "explorer", "about"), part(play, "explorer", "view")
+    cells = lambda: part(play, "explorer", "cells").get_attribute("href")
+    seen = {}
+    for k in range(chooser.locator("option").count()):
+        chooser.select_option(str(k))
+        name = chooser.locator("option").nth(k).inner_text()
+        assert about.inner_text().startswith(f"{name}:") and cells().startswith("data:image/png")
+        seen[name] = cells()
+    assert {"pixels", "untrained", "backprop", "softhebb"} <= set(seen) and len(set(seen.values())) == len(seen)
+
+
+def test_distances_are_those_of_the_images(play):
+    "The pixels' distances in the page are NumPy's correlations of the images in the page."
+    import numpy as np
+    got = game(play, "explorer").evaluate("""e => { const {views, images, distance} = e.explorer, n = images.length;
+        return {images, top: views[0].top, d: images.map((_, i) => images.map((_, j) => distance(views[0], i, j)))} }""")
+    assert np.abs(np.array(got["d"]) - (1 - np.corrcoef(got["images"]))).max() < 0.51 / 255 * got["top"]
