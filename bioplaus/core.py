@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['BadInput', 'RunFailed', 'expect_fail', 'choose', 'whole', 'real', 'read_value', 'read_options', 'stream',
-           'pick_device', 'written_whole', 'Card', 'register', 'read_cards', 'cards', 'rules', 'find_rule']
+           'pick_device', 'CannotWrite', 'written_whole', 'Card', 'register', 'read_cards', 'cards', 'rules',
+           'find_rule', 'own_rules', 'adopt']
 
 # %% ../nbs/00_core.ipynb #imports
 import ast, difflib, importlib.util, math, numbers, os, re, tempfile, warnings, zlib
@@ -98,6 +99,9 @@ def pick_device(
         raise BadInput(f"device {str(device)!r} is not available here (there is {have}). Use device='auto'.") from e
 
 # %% ../nbs/00_core.ipynb #atomic
+class CannotWrite(RunFailed):
+    "A file could not be written: no room, no right, no such place."
+
 @contextmanager
 def written_whole(
     path: str | Path, # where the file shall be
@@ -112,7 +116,7 @@ def written_whole(
         with open(tmp, "rb") as f: os.fsync(f.fileno())
         os.replace(tmp, path)
     except OSError as e:
-        raise RunFailed(f"cannot write {path}: {e.strerror or e}. What was there before is unchanged; "
+        raise CannotWrite(f"cannot write {path}: {e.strerror or e}. What was there before is unchanged; "
                         "free some space or choose another folder (--out), then run the same again.") from e
     finally:
         if tmp.exists(): tmp.unlink()
@@ -201,3 +205,14 @@ def find_rule(
     if name not in _live: importlib.import_module(card.module)
     if name not in _live: raise RunFailed(f"{card.module} was imported and did not register {name!r}.")
     return _live[name][1]
+
+# %% ../nbs/00_core.ipynb #travel
+def own_rules() -> dict:
+    "The rules that were registered outside of any module: name -> (card, factory)."
+    return {name: entry for name, entry in _live.items() if entry[0].module == "__main__"}
+
+def adopt(
+    rules: dict, # from another process's `own_rules`
+):
+    "Make rules of another process known here."
+    _live.update(rules)

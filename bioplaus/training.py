@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PIECE', 'SCHEDULES', 'OPTIMIZERS', 'CHECKPOINT', 'evaluate', 'Settings', 'by_layer', 'label', 'checked_settings',
-           'make_optimizer', 'stepper', 'scheduled', 'code_of', 'describe', 'differences', 'Run', 'load_run',
-           'keep_memory', 'train_epoch', 'StopTraining', 'Diverged', 'fit']
+           'make_optimizer', 'stepper', 'scheduled', 'code_of', 'describe', 'differences', 'Run', 'Corrupt',
+           'OtherSettings', 'load_run', 'keep_memory', 'train_epoch', 'StopTraining', 'Diverged', 'fit']
 
 # %% ../nbs/10_training.ipynb #imports
 import ctypes, inspect, io, json, math, sys, time, zlib
@@ -178,7 +178,7 @@ def describe(rule: Rule, task: Task, settings: Settings) -> dict:
     return json.loads(json.dumps({
         "rule": rule.name, "options": rule.options, "code": code_of(rule),
         "net": dict(sizes=net.sizes, act=net.act, replicas=net.replicas, bias=net.bias, seed=net.seeds, init=net.init, normalise=net.normalise),
-        "task": dict(name=task.name, classes=task.classes, n_train=len(task.y_train), n_valid=len(task.y_valid), images=task.fingerprint),
+        "task": dict(name=task.name, classes=task.classes, n_train=len(task.y_train), n_valid=len(task.y_valid), images=task.fingerprint, late=task.shown is not None),
         "fit": asdict(settings),
     }, default=str))
 
@@ -219,6 +219,12 @@ class Run:
         return len(trained) * self.config["task"]["n_train"] / max(trained.groupby("epoch").seconds.first().sum(), 1e-9)
 
 # %% ../nbs/10_training.ipynb #store
+class Corrupt(RunFailed):
+    "A stored file is truncated or damaged."
+
+class OtherSettings(BadInput):
+    "A folder holds results that were made with other settings."
+
 CHECKPOINT = "checkpoint.safetensors"
 
 def _save(run: Run, optimizer: torch.optim.Optimizer):
@@ -237,7 +243,7 @@ def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
     try:
         with safe_open(path, "pt") as f: head, tensors = f.metadata() or {}, {k: f.get_tensor(k) for k in f.keys()}
     except FileNotFoundError as e: raise BadInput(f"there is no run at {path}; give the folder that fit or `bioplaus train` wrote.") from e
-    except (SafetensorError, OSError) as e: raise RunFailed(f"{path} is truncated or not a checkpoint ({e}). Delete it and train again.") from e
+    except (SafetensorError, OSError) as e: raise Corrupt(f"{path} is truncated or not a checkpoint ({e}). Delete it and train again.") from e
     if not {"config", "epoch", "history"} <= set(head): raise BadInput(f"{path} holds tensors, but not a run of bioplaus: its header has no settings.")
     return head, tensors
 
@@ -296,10 +302,13 @@ def train_epoch(
     step: Callable,       # one step of the optimiser
     augment: Callable | None = None, # a perturbation of each batch's pixels
     tick: Callable = lambda: None,   # called after each step
+    shown: Tensor | None = None,     # (m,), the images of this epoch; None: all
 ):
     "One pass over the training images, each replica in its own order."
     keep_memory()
-    order = torch.stack([torch.randperm(len(y), generator=stream(s, "shuffle", epoch)) for s in settings.seeds]).to(y.device)
+    n = len(y) if shown is None else len(shown)
+    order = torch.stack([torch.randperm(n, generator=stream(s, "shuffle", epoch)) for s in settings.seeds]).to(y.device)
+    if shown is not None: order = shown[order]
     noise = [stream(s, "augment", epoch) for s in settings.seeds]
     for batch in order.split(settings.batch_size, dim=1):
         xs, ys = x.index_select(0, batch.flatten()).unflatten(0, batch.shape), y[batch]  # several times faster than x[batch]
@@ -365,9 +374,9 @@ def _resumed(run: Run, optimizer) -> bool:
     if run.path is None or not (run.path / CHECKPOINT).exists(): return False
     head, tensors = _read(run.path / CHECKPOINT)
     lines = differences(run.config, json.loads(head["config"]))
-    if run.config["fit"]["schedule"] == "constant": lines = [d for d in lines if not d.startswith("fit.epochs:")]  # it can be trained further
+    if run.config["fit"]["schedule"] == "constant" and not run.config["task"]["late"]: lines = [d for d in lines if not d.startswith("fit.epochs:")]  # it can be trained further
     if int(head["epoch"]) > run.config["fit"]["epochs"]: lines.append(f"it has {head['epoch']} epochs, {run.config['fit']['epochs']} were asked for")
-    if lines: raise BadInput(f"{run.path} holds a run with other settings ({'; '.join(lines)}). Choose another folder (--out), or delete this one.")
+    if lines: raise OtherSettings(f"{run.path} holds a run with other settings ({'; '.join(lines)}). Choose another folder (--out), or delete this one.")
     _load_weights(run.rule, tensors, run.path / CHECKPOINT)
     _load_optimizer(optimizer, tensors)
     run.history, run.epoch, run.saved, run.stopped = _history(head), int(head["epoch"]), int(head["epoch"]), head.get("stopped") == "True"
@@ -394,9 +403,8 @@ def fit(
     _fitted_to(rule, task)
     run = Run(rule, describe(rule, task, settings), path=Path(out) if out else None)
     optimizer = make_optimizer(rule, optimizer, settings.lr)
-    steps = -(-len(task.y_train) // settings.batch_size)
-    with tqdm(total=epochs * steps, desc=rule.name, disable=not progress, unit="step", leave=False) as bar:
-        try: _train(run, task, settings, optimizer, augment, callbacks, bar, steps)
+    with tqdm(total=_steps(task, settings, epochs), desc=rule.name, disable=not progress, unit="step", leave=False) as bar:
+        try: _train(run, task, settings, optimizer, augment, callbacks, bar)
         except KeyboardInterrupt:
             kept = f"The checkpoint after epoch {run.saved} is in {run.path}; the same call goes on from there." if run.saved >= 0 else "Give fit a folder (out=) to be able to go on."
             bar.write(f"interrupted. {kept}", file=sys.stderr)
@@ -404,7 +412,12 @@ def fit(
     return run
 
 # %% ../nbs/10_training.ipynb #train
-def _train(run: Run, task: Task, settings: Settings, optimizer, augment, callbacks, bar, steps: int):
+def _steps(task: Task, settings: Settings, epochs: int) -> int:
+    "How many steps the first `epochs` epochs take."
+    images = [len(task.y_train) if (shown := task.indices(e, settings.epochs)) is None else len(shown) for e in range(1, epochs + 1)]
+    return sum(-(-n // settings.batch_size) for n in images)
+
+def _train(run: Run, task: Task, settings: Settings, optimizer, augment, callbacks, bar):
     "The epochs of `fit`, from the start or from a checkpoint."
     say = partial(bar.write, file=sys.stderr)
     x = run.rule.transform(task.x_train)
@@ -413,12 +426,13 @@ def _train(run: Run, task: Task, settings: Settings, optimizer, augment, callbac
         _record(run, task, 0.0, callbacks)
         _save(run, optimizer)
     _watch(run, say)
-    bar.update(max(run.epoch, 0) * steps)
+    done = _steps(task, settings, run.epoch)
+    bar.update(done)
     if augment is not None: x = task.x_train
-    step = scheduled(stepper(optimizer, settings.replica_lr), optimizer, settings.schedule, run.epoch * steps, settings.epochs * steps)
+    step = scheduled(stepper(optimizer, settings.replica_lr), optimizer, settings.schedule, done, bar.total)
     while not run.stopped and run.epoch < settings.epochs:
         start = time.perf_counter()
-        train_epoch(run.rule, x, task.y_train, settings, run.epoch + 1, step, augment, bar.update)
+        train_epoch(run.rule, x, task.y_train, settings, run.epoch + 1, step, augment, bar.update, task.indices(run.epoch + 1, settings.epochs))
         _record(run, task, time.perf_counter() - start, callbacks)
         _save(run, optimizer)
         bar.set_postfix(epoch=run.epoch, valid=f"{run.final.valid_accuracy.mean():.3f}")
