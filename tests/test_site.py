@@ -3,7 +3,7 @@ import functools, html.parser, http.server, json, re, shutil, sys, threading
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
-import pytest
+import nbformat, pytest
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "_docs"
@@ -92,10 +92,32 @@ def test_what_a_link_to_the_page_shows(page, pages):
 
 @everywhere
 def test_the_notebook_can_be_taken_away(page, pages):
+    "The copy is the notebook, after one cell for Colab."
     notebook = NBS[page.stem].relative_to(ROOT / "nbs").as_posix()
-    assert any(re.fullmatch(rf"https://colab\.research\.google\.com/github/.*/nbs/{notebook}", a) for a in pages[page.name].links)
+    assert any(re.fullmatch(rf"https://colab\.research\.google\.com/github/[\w-]+/[\w-]+/blob/notebooks/{notebook}", a) for a in pages[page.name].links)
     copy = next(a for a in pages[page.name].links if a.endswith(f"notebooks/{notebook}"))
-    assert (page.parent / copy).read_bytes() == NBS[page.stem].read_bytes()
+    copy, original = (json.loads(f.read_text(encoding="utf-8")) for f in (page.parent / copy, NBS[page.stem]))
+    assert copy["cells"][0]["id"] == "colab" and copy | {"cells": copy["cells"][1:]} == original
+    nbformat.validate(nbformat.from_dict(copy))
+
+
+@pytest.mark.parametrize("colab", [True, False])
+@pytest.mark.parametrize("notebook", ["02_rule.ipynb", "07_microcircuit.ipynb", "tutorials/90_zoo.ipynb"])
+def test_the_first_cell_in_colab(notebook, colab, monkeypatch, tmp_path):
+    "It installs the package and brings the results that the notebook reads; elsewhere it does nothing."
+    from IPython.core.inputtransformer2 import TransformerManager
+    asked, home = [], tmp_path / "a"
+    home.mkdir()
+    monkeypatch.chdir(home)
+    monkeypatch.setattr("urllib.request.urlretrieve", lambda url: (str(DOCS / url.partition("/bioplaus/")[2]), None))
+    if colab: monkeypatch.setitem(sys.modules, "google.colab", sys)
+    source = json.loads((DOCS / "notebooks" / notebook).read_text(encoding="utf-8"))["cells"][0]["source"]
+    shell = type("Shell", (), {"run_line_magic": lambda self, *call: asked.append(call)})()
+    exec(TransformerManager().transform_cell(source), {"get_ipython": lambda: shell})
+    assert asked == ([("pip", "install -q bioplaus")] if colab else [])
+    there = {"02_rule.ipynb": None, "07_microcircuit.ipynb": home / "results", "tutorials/90_zoo.ipynb": tmp_path / "results"}[notebook]
+    assert {f.name for f in tmp_path.rglob("*.csv")} == ({f.name for f in (ROOT / "nbs" / "results").glob("*.csv")} if colab and there else set())
+    if colab and there: assert (there / "microcircuit.csv").exists()
 
 
 def test_the_site_says_what_it_holds():

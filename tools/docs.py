@@ -97,9 +97,9 @@ def one_caption(cell):
 
 
 def open_links(path, repo, up):
-    "A line under the title: where the page's notebook `path` (in nbs/) can be opened, and a copy of it to take away."
+    "A line under the title: where the page's notebook `path` (in nbs/) can be opened, and a copy of it to take away. Colab opens files from GitHub only; docs.yml puts the copies on a branch."
     owner = repo.removeprefix("https://github.com/")
-    return (f'<p class="open-notebook"><a href="https://colab.research.google.com/github/{owner}/blob/main/nbs/{path}" title="In Colab, first run: %pip install bioplaus">Open in Colab</a> · '
+    return (f'<p class="open-notebook"><a href="https://colab.research.google.com/github/{owner}/blob/notebooks/{path}" title="Its first cell installs bioplaus there">Open in Colab</a> · '
             f'<a href="{up}notebooks/{path}" download>Download this notebook</a></p>')
 
 
@@ -197,13 +197,26 @@ def add_katex(libs):
     shutil.copytree(source / "fonts", dest / "fonts", ignore=shutil.ignore_patterns("*.ttf", "*.woff"), dirs_exist_ok=True)
 
 
-def add_notebooks(dest):
-    "Copies of all notebooks beside the pages, to download."
+def in_colab(nb, folder, base):
+    "The notebook with a first cell that does what Colab needs: it installs the package, and fetches the stored results for a notebook that reads them from `folder`."
+    fetch = f"""
+    import shutil, urllib.request
+    shutil.unpack_archive(urllib.request.urlretrieve("{base}notebooks/results.zip")[0], "{folder}", "zip")"""
+    reads = any(re.search(rf"[\"']{re.escape(folder)}\b", joined(c["source"])) for c in nb["cells"] if c["cell_type"] == "code" and not re.search(r"^#\|\s*eval:\s*false", joined(c["source"]), re.M))
+    source = f'import sys\nif "google.colab" in sys.modules:\n    %pip install -q bioplaus{fetch * reads}'
+    first = {"cell_type": "code", "id": "colab", "metadata": {}, "execution_count": None, "outputs": [], "source": source}
+    return {**nb, "cells": [first, *nb["cells"]]}
+
+
+def add_notebooks(dest, base):
+    "Copies of all notebooks beside the pages, to download and for Colab, and the results that some of them read."
     for f in (ROOT / "nbs").rglob("[!_.]*.ipynb"):
         if ".ipynb_checkpoints" in f.parts: continue
-        to = dest / f.relative_to(ROOT / "nbs")
-        to.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(f, to)
+        path = f.relative_to(ROOT / "nbs")
+        (dest / path).parent.mkdir(parents=True, exist_ok=True)
+        nb = in_colab(json.loads(f.read_text(encoding="utf-8")), "../" * (len(path.parts) - 1) + "results", base)
+        (dest / path).write_text(json.dumps(nb, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    shutil.make_archive(str(dest / "results"), "zip", ROOT / "nbs" / "results")
 
 
 # what smalldocs leaves unsaid to those who listen: an unnamed toggle, links that act as buttons, several navigations without names
@@ -242,14 +255,14 @@ def replace(site, out):
     shutil.copytree(site, out)
 
 
-def build(source, out):
-    "Render the staged notebooks into `out`; returns smalldocs' warnings."
+def build(source, out, base):
+    "Render the staged notebooks into `out`, which will be at `base`; returns smalldocs' warnings."
     from smalldocs import layout
     from smalldocs.site import build
     layout.KATEX = "site_libs/katex"
     site = build(source, quiet=True)
     add_katex(site.out / "site_libs")
-    add_notebooks(site.out / "notebooks")
+    add_notebooks(site.out / "notebooks", base)
     shutil.copy(ROOT / "nbs" / "social-card.png", site.out)  # only its address is in the pages
     finish(site.out)
     for css in site.out.glob("site_libs/themes/*.css"):  # the themes ask a font server for a font; styles.css names local ones
@@ -272,7 +285,7 @@ def main():
     write_readme(base)
     if a.readme_only: return 0
     warnings = stage(process(), ROOT / "_build" / "site", base, cfg.git_url)
-    warnings += build(ROOT / "_build" / "site", ROOT / a.out)
+    warnings += build(ROOT / "_build" / "site", ROOT / a.out, base)
     for w in warnings: print("warning:", w, file=sys.stderr)
     print(f"{len(list((ROOT / a.out).rglob('*.html')))} pages in {a.out}, {time.time() - start:.1f} s")
     return 1 if warnings else 0
