@@ -9,6 +9,7 @@ __all__ = ['Seeds', 'Out', 'Device', 'BatchSize', 'Optimizer', 'Options', 'Json'
 
 # %% ../nbs/60_cli.ipynb #imports
 import inspect, json, math, re, sys, time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -312,45 +313,63 @@ def with_options(
 @app.command()
 def study(
     rules: Annotated[list[str], _option("Rules, comma-separated; may be repeated.")] = ["backprop,hebb,hebb-clamp,softhebb"],
-    tasks: Annotated[list[str], _option("Tasks, comma-separated; may be repeated.")] = ["mnist-mini"],
+    tasks: Annotated[list[str], _option("Tasks, comma-separated, with conditions if need be (mnist:few=10); may be repeated.")] = ["mnist-mini"],
     classes: Annotated[str, _option("Numbers of classes, each a study of its own; 0 for all of a task.")] = "2,3,10",
-    hidden: Annotated[str, _option("Sizes of the hidden layers.")] = "100",
-    act: Act = "sigmoid",
-    epochs: Epochs = 10,
-    lr: Rate = None,
-    batch_size: BatchSize = 32,
-    optimizer: Optimizer = "sgd",
-    seeds: Seeds = 10,
-    normalise: Normalise = "standard",
-    augment: Augment = None,
-    perturb: Perturb = [],
+    hidden: Annotated[list[str], _option("Sizes of the hidden layers, comma-separated; repeat it for several networks.")] = ["100"],
+    act: Act = "sigmoid", epochs: Epochs = 10, lr: Rate = None, batch_size: BatchSize = 32, optimizer: Optimizer = "sgd",
+    schedule: Annotated[Optional[str], _option("Of the learning rate: constant, linear or cosine. Default: each rule's own.")] = None,
+    seeds: Seeds = 10, normalise: Normalise = "standard", augment: Augment = None, perturb: Perturb = [],
+    images: Annotated[Optional[int], _option("How many test images are perturbed. Default: all.")] = None,
+    watch: Annotated[list[str], _option("A perturbation whose accuracy is kept for every epoch; may be repeated.")] = [],
+    mediators: Annotated[list[str], _option("weight-norm, jacobian, margin: what may explain robustness; comma-separated.")] = [],
     options: Options = [],
-    out: Annotated[Path, _option("Folder to write to, and to resume from.")] = Path("results"),
-    device: Device = "auto",
-    as_json: Json = False,
+    tune: Annotated[Optional[int], _option("First choose each rule's learning rates, with that many trials on validation images.")] = None,
+    workers: Annotated[int, _option("Processes that compute side by side, sharing the cores.")] = 1,
+    scheduler: Annotated[Optional[str], _option("Address of a dask scheduler, tcp://HOST:PORT, whose workers compute instead.")] = None,
+    tensorboard: Annotated[bool, _option("Write the learning curves for TensorBoard, too.", "--tensorboard")] = False,
+    out: Annotated[Path, _option("Folder to write to, and to resume from.")] = Path("results"), device: Device = "auto", as_json: Json = False,
 ):
     "Compare rules on tasks over seeds, clean, noisy and attacked; write tables, figures, a report and the trained networks."
-    names, pick = read_names(rules), numbers(classes, int, "--classes")
+    names, nets = read_names(rules), tuple(tuple(numbers(h, int, "--hidden")) for h in hidden)
     for name in names: choose(name.partition(":")[0], cards(), "rule")
-    whole(seeds, "seeds"), pick_device(device)
-    settings = dict(rules=with_options(names, options), tasks=read_names(tasks), classes=tuple(c or None for c in pick), seeds=seeds, act=act, epochs=epochs,
-                    hidden=tuple(numbers(hidden, int, "--hidden")), lr=read_lr(lr), batch_size=batch_size, optimizer=optimizer, normalise=normalise, augment=augment)
-    _study(settings | ({"perturbations": tuple(perturb)} if perturb else {}), out, device, as_json)
+    whole(seeds, "seeds"), whole(workers, "workers"), pick_device(device)
+    settings = dict(rules=with_options(names, options), tasks=read_names(tasks), classes=tuple(c or None for c in numbers(classes, int, "--classes")), seeds=seeds, act=act,
+                    epochs=epochs, hidden=nets if len(nets) > 1 else nets[0], lr=read_lr(lr), batch_size=batch_size, optimizer=optimizer, schedule=schedule, normalise=normalise,
+                    augment=augment, images=images, watch=tuple(watch), mediators=read_names(mediators), **({"perturbations": tuple(perturb)} if perturb else {}))
+    _study(settings, out, as_json, tune, tensorboard, device=device, workers=workers, scheduler=scheduler)
 
 # %% ../nbs/60_cli.ipynb #study-body
-def _study(settings: dict, out: Path, device: str, as_json: bool):
+def _tuned(study, out: Path, trials: int | None):
+    "The study with the rates that a search has found; or as it is."
+    if trials is None: return study
+    from bioplaus.search import best_rates, tune
+    if study.lr is not None: raise BadInput("--lr and --tune both say what the learning rates shall be; give one of them.")
+    return replace(study, lr=best_rates(tune(study, out, trials=trials)))
+
+def _reported(out: Path) -> Path:
+    "The study's report, written unless no cell is newer."
+    from bioplaus.report import write_report
+    page, newest = out / "report.html", max(f.stat().st_mtime_ns for f in out.glob("cells/*/results.csv"))
+    return page if page.exists() and page.stat().st_mtime_ns > newest else write_report(out)
+
+def _study(settings: dict, out: Path, as_json: bool, trials: int | None, tensorboard: bool, **where):
     "Run the study, print its tables, write its report."
-    from bioplaus.report import by_task, text_report, write_report
+    from bioplaus.logs import write_events
+    from bioplaus.report import by_task, text_report
     from bioplaus.stats import interval
     from bioplaus.study import Study, run_study
     start = time.perf_counter()
-    outcome = run_study(Study(**settings), out, device=device)
-    page = write_report(out)
+    outcome = run_study(_tuned(Study(**settings).checked(), out, trials), out, **where)
+    page = _reported(out)
+    if tensorboard: write_events(outcome.history, out / "logs")
     clean = outcome.results[outcome.results.perturbation == "clean"]
     rows = [{"task": r.task.iloc[0], "classes": int(r.classes.iloc[0]), "rule": rule, **dict(zip(("mean", "half_width"), map(float, interval(s.accuracy))))}
             for r in by_task(clean) for rule, s in r.groupby("rule", sort=False)]
     record = {"out": str(out), "report": str(page), "seeds": settings["seeds"], "seconds": round(time.perf_counter() - start, 1), "clean_test_accuracy": rows}
+    record["failures"] = outcome.failures.to_dict("records")
     answer(f"{text_report(outcome)}\n\n{record['seconds']:.0f} s. Report: {page}; tables, figures and trained networks are beside it.", record, as_json)
+    if len(outcome.failures): raise RunFailed(f"{len(outcome.failures)} of {len(outcome.failures) + outcome.results.groupby(['rule', 'task', 'labels', 'hidden']).ngroups} cells failed, the others are finished. "
+                                              f"The first: {outcome.failures.rule[0]} on {outcome.failures.task[0]}: {outcome.failures.error[0]} (all in {out / 'failures.csv'})")
 
 # %% ../nbs/60_cli.ipynb #report
 @app.command()

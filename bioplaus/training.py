@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PIECE', 'SCHEDULES', 'OPTIMIZERS', 'CHECKPOINT', 'evaluate', 'Settings', 'by_layer', 'label', 'checked_settings',
            'make_optimizer', 'stepper', 'scheduled', 'code_of', 'describe', 'differences', 'Run', 'Corrupt',
-           'OtherSettings', 'load_run', 'keep_memory', 'train_epoch', 'StopTraining', 'Diverged', 'fit']
+           'OtherSettings', 'save_model', 'load_run', 'keep_memory', 'train_epoch', 'StopTraining', 'Diverged', 'fit']
 
 # %% ../nbs/10_training.ipynb #imports
 import ctypes, inspect, io, json, math, sys, time, zlib
@@ -227,14 +227,21 @@ class OtherSettings(BadInput):
 
 CHECKPOINT = "checkpoint.safetensors"
 
+def save_model(
+    run: Run,
+    file: str | Path,    # for `load_run`
+    state: dict = {},    # further tensors by name, such as an optimiser's
+):
+    "Write the networks of `run`, whatever the rule remembers, the history and the settings to one file."
+    tensors = {f"rule.{k}": v for k, v in run.rule.state_dict().items()} | state
+    head = {"config": json.dumps(run.config), "epoch": str(run.epoch), "stopped": str(run.stopped), "history": run.history.to_json(orient="split", double_precision=15)}
+    with written_whole(file) as tmp: tmp.write_bytes(save({k: v.contiguous() for k, v in tensors.items()}, head))
+
 def _save(run: Run, optimizer: torch.optim.Optimizer):
     "Write the checkpoint of `run`, whole or not at all, and the history beside it as CSV."
     if run.path is None: return
-    tensors = {f"rule.{k}": v for k, v in run.rule.state_dict().items()}
-    for i, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optim.{i}.{k}": v for k, v in state.items() if isinstance(v, Tensor)}
-    head = {"config": json.dumps(run.config), "epoch": str(run.epoch), "stopped": str(run.stopped), "history": run.history.to_json(orient="split", double_precision=15)}
-    with written_whole(run.path / CHECKPOINT) as tmp: tmp.write_bytes(save({k: v.contiguous() for k, v in tensors.items()}, head))
+    state = {f"optim.{i}.{k}": v for i, part in optimizer.state_dict()["state"].items() for k, v in part.items() if isinstance(v, Tensor)}
+    save_model(run, run.path / CHECKPOINT, state)
     run.saved = run.epoch
     with written_whole(run.path / "history.csv") as tmp: run.history.to_csv(tmp, index=False)
 
@@ -420,15 +427,15 @@ def _steps(task: Task, settings: Settings, epochs: int) -> int:
 def _train(run: Run, task: Task, settings: Settings, optimizer, augment, callbacks, bar):
     "The epochs of `fit`, from the start or from a checkpoint."
     say = partial(bar.write, file=sys.stderr)
-    x = run.rule.transform(task.x_train)
     if not _resumed(run, optimizer):
-        if run.rule.start: run.rule.start(run.rule, x)
+        if run.rule.start: run.rule.start(run.rule, run.rule.transform(task.x_train))
         _record(run, task, 0.0, callbacks)
         _save(run, optimizer)
     _watch(run, say)
     done = _steps(task, settings, run.epoch)
     bar.update(done)
-    if augment is not None: x = task.x_train
+    if run.stopped or run.epoch >= settings.epochs: return
+    x = run.rule.transform(task.x_train) if augment is None else task.x_train
     step = scheduled(stepper(optimizer, settings.replica_lr), optimizer, settings.schedule, done, bar.total)
     while not run.stopped and run.epoch < settings.epochs:
         start = time.perf_counter()

@@ -13,7 +13,7 @@ from bioplaus.core import cards
 from bioplaus.data import load_task
 from bioplaus.network import MLP
 from bioplaus.rule import make_rule
-from bioplaus.study import search_lr
+from bioplaus.search import search_lr
 
 OUT = Path(__file__).parent.parent / "bioplaus" / "data_files" / "rates.csv"
 SEEDS, EPOCHS = 3, 10
