@@ -44,7 +44,7 @@ def _held(net: MLP, x: Tensor, y: Tensor, gain: float) -> tuple[list, list]:
     free = Rule(net, lambda *_: None, Delta())
     J = jacobian(free, free.phases(net.normalised(x), y))
     strongest = torch.linalg.eigvalsh(sum(j @ j.mT for j in J)).max().item()
-    control = Control(net, "jacobian", "settled", "label", controller=Controller(1 / gain, tau=1 / gain + strongest), steps=4000)
+    control = Control(net, "jacobian", "settled", "label", controller=Controller(1 / gain, tau=1 / gain + strongest), steps=1000)
     rule = Rule(net, control, Delta())
     phases = rule.phases(net.normalised(x), y)
     if control.counts[0].any(): raise BadInput(f"at a gain of {gain:g} the loop did not settle in {control.steps} steps; give a smaller gain.")

@@ -27,7 +27,7 @@ class Panel:
     "Named controls above a line of text and a picture; subclasses say what happens."
     def __init__(self, **controls): # name → ipywidget
         import ipywidgets
-        self.controls, self.said, self.picture = controls, ipywidgets.Label(), ipywidgets.Image(format="png")
+        self.controls, self.said, self.picture = controls, ipywidgets.Label(), ipywidgets.Image(format="png", layout={"align_self": "flex-start", "max_width": "100%"})
         self.view = ipywidgets.VBox([ipywidgets.HBox(list(controls.values()), layout={"flex_flow": "row wrap"}), self.said, self.picture])
 
     def _repr_mimebundle_(self, **kwargs): return self.view._repr_mimebundle_(**kwargs)
