@@ -1,5 +1,5 @@
 """The built site, as files and in a browser: run python tools/docs.py first."""
-import functools, html.parser, http.server, json, re, shutil, sys, threading
+import functools, html, html.parser, http.server, json, re, shutil, sys, threading
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
@@ -58,6 +58,12 @@ def test_links_and_anchors(page, pages):
         assert not path or (page.parent / path).exists(), href
         target = Path(path).name or page.name
         if anchor and target in pages: assert anchor in pages[target].ids, href
+
+
+@everywhere
+def test_no_markup_is_left_in_the_text(page):
+    text = re.sub(r"<(script|style|pre|code)\b.*?</\1>", "", page.read_text(encoding="utf-8"), flags=re.S)
+    assert not re.findall(r"[^\n]{0,30}(?:\]\(\w|\*\*\w|\{#\w)[^\n]{0,30}", html.unescape(re.sub(r"<[^>]+>", "", text)))
 
 
 @everywhere
@@ -221,6 +227,18 @@ def test_search_leads_to_the_page(browser, address):
     hit.first.click(timeout=5000)
     tab.wait_for_url(re.compile("hebbian.html"), timeout=5000)
     assert tab.locator("h1").first.inner_text() == "Hebb"
+    tab.close()
+
+
+def test_answers_are_folded_and_open_from_the_keyboard(browser, address):
+    tab, *_ = opened(browser, address + "hebbian.html", 390)
+    folded = tab.locator("main details:not([class])")
+    assert folded.count() >= 3 and not folded.first.evaluate("e => e.open") and not folded.first.locator("p").first.is_visible()
+    folded.first.locator("summary").focus()
+    tab.keyboard.press("Enter")
+    assert folded.first.locator("p").first.is_visible() and folded.first.locator(".katex").count()
+    tab.emulate_media(media="print")
+    assert folded.nth(1).locator("p").first.evaluate("e => e.getBoundingClientRect().height") > 0  # on paper all are open
     tab.close()
 
 

@@ -18,6 +18,7 @@ REFERENCE = re.compile(r"(?<![\w`\[@])@((?:eq|fig)-[\w-]+)")
 FIGURE = re.compile(r"^#\| label: (fig-[\w-]+)", re.M)
 CAPTION = re.compile(r"^#\| fig-cap: (.+)$", re.M)
 NOTEBOOK = re.compile(r"\b[\w-]+\.ipynb\b")
+TWICE = re.compile(r"\[\[(`[^`]+`)\]\([^()]*\)\]\(([^()]*)\)")  # nbdev makes a link of a name that is in a link already
 
 
 def joined(source): return "".join(source) if isinstance(source, list) else source
@@ -109,6 +110,15 @@ def add_links(nb, line):
     nb["cells"].insert(first, {"cell_type": "markdown", "id": "open-notebook", "metadata": {}, "source": f"```{{=html}}\n{line}\n```"})
 
 
+def joined_streams(outputs):
+    "Texts that were printed one after the other, as one."
+    out = []
+    for o in outputs:
+        if out and o.get("output_type") == "stream" and out[-1].get("name") == o["name"]: out[-1] = {**out[-1], "text": joined(out[-1]["text"]) + joined(o["text"])}
+        else: out.append(o)
+    return out
+
+
 def lighter(png):
     "A large picture with 256 colours, in base64: a third of the weight, and hardly another look."
     from PIL import Image
@@ -128,8 +138,8 @@ def resolve(nb, links):
         if c["cell_type"] == "raw": source = re.sub(r"^output-file:.*\n", "", source, flags=re.M)
         if c["cell_type"] == "markdown": source = numbers.equations(links(source))
         if c["cell_type"] == "code":
-            source = numbers.caption(source)
-            for data in (o.get("data", {}) for o in c.get("outputs", [])):
+            source, c["outputs"] = numbers.caption(source), joined_streams(c.get("outputs", []))
+            for data in (o.get("data", {}) for o in c["outputs"]):
                 if "image/png" in data: data["image/png"] = lighter(data["image/png"])
                 if "text/markdown" in data: data["text/markdown"] = links(joined(data["text/markdown"]))
         c["source"] = source
@@ -145,7 +155,7 @@ def stage(proc, dest, base, repo):
     shutil.copytree(proc, dest, ignore=shutil.ignore_patterns("*.ipynb", "_docs"))
     nbs = {f: json.loads(f.read_text(encoding="utf-8")) for f in sorted(proc.rglob("*.ipynb"))}
     names = {f.name: page_name(f, nb) for f, nb in nbs.items()}
-    rename = lambda text: NOTEBOOK.sub(lambda m: names.get(m[0], m[0]), text)
+    rename = lambda text: NOTEBOOK.sub(lambda m: names.get(m[0], m[0]), TWICE.sub(r"[\1](\2)", text))
     for f, nb in nbs.items():
         # nbdev links to the published site; here the pages are side by side, or in a folder below
         up = "../" * (len(f.relative_to(proc).parts) - 1)
