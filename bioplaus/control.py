@@ -203,11 +203,13 @@ class Control(Teacher):
         delta = self.nudge * self.loss.error(v, y)
         return lambda now: delta - (now - v)
 
-    def closed(self, rule, phases, Qs, error):
+    def solved(self, rule, phases, Qs, error) -> Tensor:
+        "The settled control signal u of each sample."
         loop = loop_matrix(rule, phases, Qs).clone()
         loop.diagonal(dim1=-2, dim2=-1).add_(self.controller.softness)
-        u = torch.linalg.solve(loop, error(phases[-1].v).unsqueeze(-1)).squeeze(-1)
-        teach(phases, [sweep(rule, phases, pushed(u, Qs))])
+        return torch.linalg.solve(loop, error(phases[-1].v).unsqueeze(-1)).squeeze(-1)
+
+    def closed(self, rule, phases, Qs, error): teach(phases, [sweep(rule, phases, pushed(self.solved(rule, phases, Qs, error), Qs))])
 
     def simulated(self, rule, phases, Qs, error):
         c, v, e, kept = self.controller, [p.v for p in phases], error(phases[-1].v), []

@@ -9,6 +9,7 @@ __all__ = ['BadInput', 'RunFailed', 'expect_fail', 'choose', 'whole', 'real', 'r
 
 # %% ../nbs/00_core.ipynb #imports
 import ast, difflib, importlib.util, math, numbers, os, re, tempfile, warnings, zlib
+from functools import cache
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import entry_points
@@ -157,6 +158,7 @@ def register(
     return known
 
 # %% ../nbs/00_core.ipynb #scan
+@cache
 def read_cards(
     source: str, # Python source text
     module: str, # its module's name

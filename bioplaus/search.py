@@ -38,7 +38,7 @@ def search_lr(
 
 # %% ../nbs/42_search.ipynb #tune
 TUNING_SEED = 1000  # of networks and shuffles while tuning
-_REACH = 30         # a trial's rates are at most that many times the card's, or that many times less
+_REACH = 100        # a trial's rates are at most that many times the card's, or that many times less
 
 def _settings(study: Study, epochs: int) -> dict:
     "What `search_lr` needs to train as the study does."

@@ -4,6 +4,7 @@ import json, os, signal, subprocess, sys, time
 import pandas as pd
 import pytest
 from bioplaus.data import data_folder
+from bioplaus.design import PROVENANCE
 
 STUDY = ["study", "--tasks", "digits", "--classes", "10", "--rules", "backprop,hebb-clamp", "--seeds", "3", "--epochs", "30", "--perturb", "gaussian:0.3"]
 PARTS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -30,8 +31,37 @@ def test_a_killed_study_run_again_gives_the_same_numbers(tmp_path):
     assert not (tmp_path / "killed" / "report.html").exists()
     finished(*STUDY, "--out", tmp_path / "killed")
     finished(*STUDY, "--out", tmp_path / "straight")
-    killed, straight = (pd.read_csv(tmp_path / d / "results.csv") for d in ("killed", "straight"))
-    pd.testing.assert_frame_equal(killed, straight)
+    same_numbers(tmp_path / "killed", tmp_path / "straight")
+
+
+def same_numbers(*folders):
+    "Two studies found the same, whenever and wherever they were made."
+    a, b = (pd.read_csv(d / "results.csv").drop(columns=PROVENANCE) for d in folders)
+    pd.testing.assert_frame_equal(a, b)
+
+
+def test_two_processes_share_a_folder(tmp_path):
+    both = [bioplaus(*STUDY, "--out", tmp_path / "shared") for _ in range(2)]
+    for p in both:
+        _, err = p.communicate(timeout=300)
+        assert p.returncode == 0, err
+    finished(*STUDY, "--out", tmp_path / "alone")
+    same_numbers(tmp_path / "shared", tmp_path / "alone")
+    assert not list((tmp_path / "shared").rglob(".*part"))
+
+
+def test_a_killed_worker_is_said_and_the_rest_is_kept(tmp_path):
+    study = [*STUDY, "--workers", "2", "--out", tmp_path / "study"]
+    first = bioplaus(*study)
+    checkpoints = [tmp_path / "study" / "cells" / f"digits_10_{r}" / "history.csv" for r in ("backprop", "hebb-clamp")]
+    while not all(c.exists() for c in checkpoints): time.sleep(0.01)
+    workers = subprocess.run(["pgrep", "-P", str(first.pid), "-f", "loky"], capture_output=True, text=True).stdout.split()
+    os.kill(int(workers[-1]), signal.SIGKILL)
+    _, err = first.communicate(timeout=300)
+    assert first.returncode == 1 and "worker process was killed" in err, err
+    finished(*study)
+    finished(*STUDY, "--out", tmp_path / "straight")
+    same_numbers(tmp_path / "study", tmp_path / "straight")
 
 
 def test_a_full_disk_is_said_and_harms_nothing(tmp_path):

@@ -1,0 +1,135 @@
+"""The report of a small study: in a browser without a network, and its tables in other people's programs."""
+import csv, re, shutil, subprocess, sys, time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np, pandas as pd, pytest
+import bioplaus.report as report
+from bioplaus.stats import permutation
+from bioplaus.study import Study, load_study, run_study
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("study")
+    run_study(Study(tasks=("digits",), classes=(2, 10), seeds=6, epochs=3, hidden=(20,), perturbations=("gaussian:0.2", "gaussian:0.4", "fgsm:0.05")), out, progress=False)
+    return out
+
+
+@pytest.fixture(scope="module")
+def page(folder):
+    "Written with two cells that failed, one with a long message that holds markup."
+    load, report.load_study = report.load_study, lambda out: with_failures(load_study(out))
+    try: return report.write_report(folder)
+    finally: report.load_study = load
+
+
+def with_failures(outcome):
+    return replace(outcome, failures=pd.DataFrame({"rule": ["dfc", "fa"], "task": "digits", "classes": [2, 10], "error": ["RunFailed: <script>alert(1)</script> " + "word " * 60, "x" * 400]}))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not chromium: pytest.skip("no chromium on this machine")
+    sync = pytest.importorskip("playwright.sync_api")
+    with sync.sync_playwright() as p:
+        b = p.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-quic"])
+        yield b
+        b.close()
+
+
+# what sticks out of the window and can't be scrolled to
+CUT_OFF = """() => {
+    const scrolls = e => e && (/auto|scroll/.test(getComputedStyle(e).overflowX) || scrolls(e.parentElement))
+    return [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !scrolls(e)).map(e => e.outerHTML.slice(0, 100))
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1200, 390, 320])
+def test_in_a_browser(page, width, scheme, browser):
+    tab, asked, complaints = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme), [], []
+    tab.on("request", lambda r: asked.append(r.url) if not r.url.startswith(("file:", "data:")) else None)
+    tab.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
+    tab.on("pageerror", lambda e: complaints.append(str(e)))
+    tab.on("dialog", lambda d: (complaints.append(d.message), d.dismiss()))
+    tab.goto(page.as_uri(), wait_until="load")
+    tab.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width and not tab.evaluate(CUT_OFF)
+    assert tab.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0 && i.alt.length > 10)") and tab.locator("img").count() == 5
+    assert tab.locator("h1, h2").all_inner_texts()[:2] == ["Learning rules compared", "2 cells failed"]
+    assert "<script>alert(1)</script>" in tab.locator(".failures").inner_text() and "x" * 400 in tab.locator(".failures").inner_text()
+    assert not asked and not complaints
+    tab.close()
+
+
+def test_no_serious_accessibility_fault(page, browser):
+    if not shutil.which("npm"): pytest.skip("no npm on this machine")
+    sys.path.insert(0, str(ROOT))
+    from tools.docs import npm_package
+    axe = (npm_package("axe-core", "4.14.1") / "axe.min.js").read_text(encoding="utf-8")
+    for scheme in ("light", "dark"):
+        tab = browser.new_page(color_scheme=scheme)
+        tab.goto(page.as_uri())
+        tab.evaluate(axe)
+        found = tab.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+        assert not (faults := {v["id"]: [n["html"][:120] for n in v["nodes"]][:4] for v in found if v["impact"] in ("serious", "critical")}), faults
+        tab.close()
+
+
+def tables(page, ending): return sorted((page.parent / "tables").glob(f"*.{ending}"))
+
+
+def test_every_table_is_there_in_three_forms(page):
+    names = [f"digits_{labels}_20_{kind}" for labels in ("0-1", "0-1-2-3-4-5-6-7-8-9") for kind in ("accuracy", "differences", "statistics", "checks", "means")] + ["settings", "failures"]
+    for ending in ("csv", "md", "tex"): assert [f.stem for f in tables(page, ending)] == sorted(names)
+    assert page.read_text(encoding="utf-8").count("<table") == len(names)
+
+
+def test_csv_holds_the_numbers(page):
+    results = pd.read_csv(page.parent / "results.csv")
+    clean = results[(results.perturbation == "clean") & (results.classes == 10)].pivot(index="seed", columns="rule", values="accuracy")
+    stored = pd.read_csv(page.parent / "tables" / "digits_0-1-2-3-4-5-6-7-8-9_20_statistics.csv").set_index(["family", "comparison"])
+    row = stored.loc[("clean", "hebb − backprop")]
+    assert np.isclose(row.difference, (clean.hebb - clean.backprop).mean()) and np.isclose(row.p, permutation(clean.hebb, clean.backprop).p)
+    means = pd.read_csv(page.parent / "tables" / "digits_0-1-2-3-4-5-6-7-8-9_20_means.csv").set_index(["condition", "rule"])
+    assert np.isclose(means.loc[("clean", "softhebb"), "sd"], clean.softhebb.std()) and means.n.eq(6).all()
+
+
+def test_markdown_has_as_many_cells_in_every_row(page):
+    for f in tables(page, "md"):
+        lines = f.read_text(encoding="utf-8").splitlines()
+        assert len({len(re.split(r"(?<!\\)\|", line)) for line in lines}) == 1, f
+        assert len(lines) == 2 + sum(1 for _ in csv.reader(f.with_suffix(".csv").open(encoding="utf-8", newline=""))) - 1, f
+
+
+def test_latex_is_escaped(page):
+    from matplotlib.mathtext import MathTextParser
+    for f in tables(page, "tex"):
+        text = f.read_text(encoding="utf-8")
+        assert text.isascii(), f
+        for formula in set(re.findall(r"(?<!\\)\$(.+?)(?<!\\)\$", text)) - {r"\surd"}: MathTextParser("path").parse(f"${formula}$")
+        words = re.sub(r"(?<!\\)\$.+?(?<!\\)\$|\\[%_&#${}]|\\(begin|end)\{tabular\}(\{lr*\})?|\\text\w+\{\}|\\dag\{\}|\\\\$", "", text, flags=re.M)
+        assert not re.search(r"[%_#$^~{}<>|]", words), (f, re.search(r".*[%_#$^~{}<>|].*", words)[0])
+        rows = [r for r in text.splitlines() if r.endswith(r"\\")]
+        assert len({len(re.split(r"(?<!\\)&", r)) for r in rows}) == 1, f
+
+
+def test_latex_compiles(page, tmp_path):
+    if not shutil.which("pdflatex"): pytest.skip("no pdflatex on this machine")
+    body = "\n\n".join(f.read_text(encoding="utf-8") for f in tables(page, "tex"))
+    (tmp_path / "t.tex").write_text(r"\documentclass{article}\usepackage{booktabs}\begin{document}" + body + r"\end{document}", encoding="utf-8")
+    done = subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"], cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_is_made_again_in_seconds_and_the_same(page, folder):
+    again = shutil.copytree(folder, folder.with_name("copy"), dirs_exist_ok=True)
+    start = time.process_time()
+    text = report.write_report(again).read_text(encoding="utf-8")
+    assert time.process_time() - start < 15
+    unfailed = re.sub(r'<h2 class="red">2 cells failed.*?</table></div>', "", page.read_text(encoding="utf-8"), flags=re.S)
+    assert text == unfailed.replace(folder.name, again.name)

@@ -1,0 +1,74 @@
+"""The full study behind `nbs/tutorials/06_the_hypothesis.ipynb`.   python tools/the_hypothesis.py [--parts PART ...] [--out FOLDER]
+
+Learning rates are tuned once, on ten digits, with seeds that the study doesn't use; then each cell (one rule on one task, ten seeds) is trained and tested.
+Finished cells are read from the tables in nbs/results/, so that a run which was stopped, or goes on elsewhere, computes nothing twice. It needs MNIST and
+Fashion-MNIST (`bioplaus data mnist`), and about eight hours of one core.
+"""
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+from bioplaus.design import Cell, Study
+from bioplaus.search import best_rates, tune
+from bioplaus.study import run_study
+
+ROOT = Path(__file__).resolve().parent.parent
+TABLES = ROOT / "nbs" / "results"
+CHEAP = ("backprop", "dfc-ssa:feedback=local,leak=10.0", "dfa", "backprop-decay", "backprop-smooth", "fa", "kolen-pollack", "dfc-random", "dfc-shuffled", "microcircuit", "softhebb", "hebb-clamp", "frozen")
+DEAR = ("strong-dfc", "contrastive-control:feedback=noise", "contrastive")
+NOISY = "backprop, noisy training"  # backprop that learns from images with Gaussian noise of 0.3
+STUDY = Study(
+    rules=CHEAP + DEAR, tasks=("mnist",), classes=(10,), seeds=10, hidden=(256, 256), act="tanh", epochs=15, batch_size=64, schedule="linear", images=2000,
+    perturbations=("gaussian:0.1", "gaussian:0.2", "gaussian:0.3", "gaussian:0.4", "gaussian:0.5", "salt-and-pepper:0.1", "salt-and-pepper:0.2", "salt-and-pepper:0.3",
+                   "hidden-noise:0.5", "hidden-noise:1.0", "fgsm:0.05", "fgsm:0.1", "fgsm:0.2", "pgd:0.05", "pgd:0.1"),
+    watch=("gaussian:0.3",), mediators=("weight-norm", "jacobian", "margin"))
+PARTS = {  # in the order in which they are worth having
+    "mnist": [(r, "mnist", 10) for r in (*CHEAP[:4], NOISY, *CHEAP[4:])],
+    "fashion": [(r, "fashion-mnist", 10) for r in (*CHEAP[:4], NOISY, *CHEAP[4:])],
+    "few": [(r, "mnist", c) for c in (2, 3) for r in (*CHEAP[:4], NOISY, *CHEAP[4:])],
+    "dear": [(r, t, c) for t, c in (("mnist", 10), ("fashion-mnist", 10), ("mnist", 3), ("mnist", 2)) for r in DEAR],
+}
+KEPT = ["epoch", "seed", "task", "classes", "labels", "rule", "valid_accuracy", "gaussian:0.3", "seconds"]  # of the history
+
+
+def table(name):
+    file = TABLES / f"hypothesis_{name}.csv"
+    return pd.read_csv(file, dtype={"labels": str, "hidden": str, "commit": str}) if file.exists() else pd.DataFrame({"rule": [], "task": [], "classes": []})
+
+
+def add(name, rows):
+    pd.concat([table(name), rows], ignore_index=True).to_csv(TABLES / f"hypothesis_{name}.csv", index=False, float_format="%.5g")
+
+
+def rates(rules, out):
+    "The rate of each rule: out of the table of trials, or searched for now."
+    missing = [r for r in rules if r not in set(table("tuning").rule)]
+    for r in missing: add("tuning", tune(replace(STUDY, rules=(r,)), out, trials=16, epochs=3, at_once=8, progress=False).assign(task="mnist", classes=10))
+    return best_rates(table("tuning"))
+
+
+def run(label, task, classes, out):
+    "One cell, into the tables."
+    rule = "backprop" if label == NOISY else label
+    lr = rates([rule], out)[rule]
+    study = replace(STUDY, rules=(rule,), tasks=(task,), classes=(classes,), lr={rule: lr}, augment="gaussian:0.3" if label == NOISY else None)
+    found = run_study(study, out / Cell(label, task, classes).key, progress=False)
+    add("results", found.results.assign(rule=label, lr=str(lr)))
+    add("history", found.history[KEPT].assign(rule=label))
+    add("checks", found.checks.assign(rule=label))
+    clean = found.results[found.results.perturbation == "clean"]
+    print(f"{label} on {task}, {classes} classes, lr {lr}: clean {clean.accuracy.mean():.4f}, {clean.seconds.iloc[0]:.0f} s", flush=True)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--parts", nargs="*", default=list(PARTS), choices=PARTS, metavar="PART", help=f"of {', '.join(PARTS)} (default: all, in this order)")
+    p.add_argument("--out", type=Path, default=ROOT / "_build" / "hypothesis", help="folder of the cells (default: _build/hypothesis)")
+    a = p.parse_args()
+    for label, task, classes in (cell for part in a.parts for cell in PARTS[part]):
+        done = table("results")
+        if not ((done.rule == label) & (done.task == task) & (done.classes == classes)).any(): run(label, task, classes, a.out)
+
+
+if __name__ == "__main__": main()
