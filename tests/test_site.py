@@ -1,9 +1,9 @@
 """The built site, as files and in a browser: run python tools/docs.py first."""
-import functools, html.parser, http.server, json, re, shutil, sys, threading
+import functools, html, html.parser, http.server, json, re, shutil, sys, threading
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
-import pytest
+import nbformat, pytest
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "_docs"
@@ -61,6 +61,12 @@ def test_links_and_anchors(page, pages):
 
 
 @everywhere
+def test_no_markup_is_left_in_the_text(page):
+    text = re.sub(r"<(script|style|pre|code)\b.*?</\1>", "", page.read_text(encoding="utf-8"), flags=re.S)
+    assert not re.findall(r"[^\n]{0,30}(?:\]\(\w|\*\*\w|\{#\w)[^\n]{0,30}", html.unescape(re.sub(r"<[^>]+>", "", text)))
+
+
+@everywhere
 def test_assets_lie_beside_the_page(page, pages):
     for source in pages[page.name].assets:
         assert source.startswith("data:") or not re.match(r"[a-z]+:|//", source), source
@@ -92,10 +98,32 @@ def test_what_a_link_to_the_page_shows(page, pages):
 
 @everywhere
 def test_the_notebook_can_be_taken_away(page, pages):
+    "The copy is the notebook, after one cell for Colab."
     notebook = NBS[page.stem].relative_to(ROOT / "nbs").as_posix()
-    assert any(re.fullmatch(rf"https://colab\.research\.google\.com/github/.*/nbs/{notebook}", a) for a in pages[page.name].links)
+    assert any(re.fullmatch(rf"https://colab\.research\.google\.com/github/[\w-]+/[\w-]+/blob/notebooks/{notebook}", a) for a in pages[page.name].links)
     copy = next(a for a in pages[page.name].links if a.endswith(f"notebooks/{notebook}"))
-    assert (page.parent / copy).read_bytes() == NBS[page.stem].read_bytes()
+    copy, original = (json.loads(f.read_text(encoding="utf-8")) for f in (page.parent / copy, NBS[page.stem]))
+    assert copy["cells"][0]["id"] == "colab" and copy | {"cells": copy["cells"][1:]} == original
+    nbformat.validate(nbformat.from_dict(copy))
+
+
+@pytest.mark.parametrize("colab", [True, False])
+@pytest.mark.parametrize("notebook", ["02_rule.ipynb", "07_microcircuit.ipynb", "tutorials/90_zoo.ipynb"])
+def test_the_first_cell_in_colab(notebook, colab, monkeypatch, tmp_path):
+    "It installs the package and brings the results that the notebook reads; elsewhere it does nothing."
+    from IPython.core.inputtransformer2 import TransformerManager
+    asked, home = [], tmp_path / "a"
+    home.mkdir()
+    monkeypatch.chdir(home)
+    monkeypatch.setattr("urllib.request.urlretrieve", lambda url: (str(DOCS / url.partition("/bioplaus/")[2]), None))
+    if colab: monkeypatch.setitem(sys.modules, "google.colab", sys)
+    source = json.loads((DOCS / "notebooks" / notebook).read_text(encoding="utf-8"))["cells"][0]["source"]
+    shell = type("Shell", (), {"run_line_magic": lambda self, *call: asked.append(call)})()
+    exec(TransformerManager().transform_cell(source), {"get_ipython": lambda: shell})
+    assert asked == ([("pip", "install -q bioplaus")] if colab else [])
+    there = {"02_rule.ipynb": None, "07_microcircuit.ipynb": home / "results", "tutorials/90_zoo.ipynb": tmp_path / "results"}[notebook]
+    assert {f.name for f in tmp_path.rglob("*.csv")} == ({f.name for f in (ROOT / "nbs" / "results").glob("*.csv")} if colab and there else set())
+    if colab and there: assert (there / "microcircuit.csv").exists()
 
 
 def test_the_site_says_what_it_holds():
@@ -199,6 +227,18 @@ def test_search_leads_to_the_page(browser, address):
     hit.first.click(timeout=5000)
     tab.wait_for_url(re.compile("hebbian.html"), timeout=5000)
     assert tab.locator("h1").first.inner_text() == "Hebb"
+    tab.close()
+
+
+def test_answers_are_folded_and_open_from_the_keyboard(browser, address):
+    tab, *_ = opened(browser, address + "hebbian.html", 390)
+    folded = tab.locator("main details:not([class])")
+    assert folded.count() >= 3 and not folded.first.evaluate("e => e.open") and not folded.first.locator("p").first.is_visible()
+    folded.first.locator("summary").focus()
+    tab.keyboard.press("Enter")
+    assert folded.first.locator("p").first.is_visible() and folded.first.locator(".katex").count()
+    tab.emulate_media(media="print")
+    assert folded.nth(1).locator("p").first.evaluate("e => e.getBoundingClientRect().height") > 0  # on paper all are open
     tab.close()
 
 
@@ -312,3 +352,42 @@ def test_answers_are_those_of_the_networks(play):
             r = v if k == len(net["layers"]) - 1 else F.normalize(v.clamp(min=0) ** net["power"], dim=-1) if net["act"] == "power" else v.tanh()
         grad, = torch.autograd.grad(F.cross_entropy(r, torch.full((len(x),), 3), reduction="sum"), x)
         assert np.allclose(r.detach(), logits, atol=1e-5) and np.allclose(grad, gradients, rtol=1e-4, atol=1e-7 + 1e-4 * grad.abs().max().item()), net["name"]
+
+
+def test_point_at_distances_and_map(play):
+    shown, text = lambda which: part(play, "explorer", which).get_attribute("aria-label"), lambda: said(play, "explorer")
+    box = part(play, "explorer", "rdm").bounding_box()
+    part(play, "explorer", "rdm").hover(position={"x": box["width"] * 0.2, "y": box["height"] * 0.5})
+    first, before = shown("first"), text()
+    assert re.match(r"A \d and (another|a \d): distance [\d.]+", before)
+    part(play, "explorer", "rdm").press("ArrowDown")
+    assert shown("first") != first and text() != before
+    part(play, "explorer", "rdm").press("ArrowRight")
+    assert shown("second").startswith("A ")
+    box = part(play, "explorer", "map").bounding_box()
+    part(play, "explorer", "map").hover(position={"x": box["width"] * 0.4, "y": box["height"] * 0.4})
+    here = shown("first")
+    for key in ("ArrowLeft", "ArrowUp", "ArrowRight", "ArrowDown"): part(play, "explorer", "map").press(key)
+    places = {here, shown("first")}
+    part(play, "explorer", "map").press("ArrowRight"), places.add(shown("first"))
+    assert len(places) > 1
+
+
+def test_every_layer_can_be_seen(play):
+    about, chooser = part(play, "explorer", "about"), part(play, "explorer", "view")
+    cells = lambda: part(play, "explorer", "cells").get_attribute("href")
+    seen = {}
+    for k in range(chooser.locator("option").count()):
+        chooser.select_option(str(k))
+        name = chooser.locator("option").nth(k).inner_text()
+        assert about.inner_text().startswith(f"{name}:") and cells().startswith("data:image/png")
+        seen[name] = cells()
+    assert {"pixels", "untrained", "backprop", "softhebb"} <= set(seen) and len(set(seen.values())) == len(seen)
+
+
+def test_distances_are_those_of_the_images(play):
+    "The pixels' distances in the page are NumPy's correlations of the images in the page."
+    import numpy as np
+    got = game(play, "explorer").evaluate("""e => { const {views, images, distance} = e.explorer, n = images.length;
+        return {images, top: views[0].top, d: images.map((_, i) => images.map((_, j) => distance(views[0], i, j)))} }""")
+    assert np.abs(np.array(got["d"]) - (1 - np.corrcoef(got["images"]))).max() < 0.51 / 255 * got["top"]

@@ -18,6 +18,7 @@ REFERENCE = re.compile(r"(?<![\w`\[@])@((?:eq|fig)-[\w-]+)")
 FIGURE = re.compile(r"^#\| label: (fig-[\w-]+)", re.M)
 CAPTION = re.compile(r"^#\| fig-cap: (.+)$", re.M)
 NOTEBOOK = re.compile(r"\b[\w-]+\.ipynb\b")
+TWICE = re.compile(r"\[\[(`[^`]+`)\]\([^()]*\)\]\(([^()]*)\)")  # nbdev makes a link of a name that is in a link already
 
 
 def joined(source): return "".join(source) if isinstance(source, list) else source
@@ -97,9 +98,9 @@ def one_caption(cell):
 
 
 def open_links(path, repo, up):
-    "A line under the title: where the page's notebook `path` (in nbs/) can be opened, and a copy of it to take away."
+    "A line under the title: where the page's notebook `path` (in nbs/) can be opened, and a copy of it to take away. Colab opens files from GitHub only; docs.yml puts the copies on a branch."
     owner = repo.removeprefix("https://github.com/")
-    return (f'<p class="open-notebook"><a href="https://colab.research.google.com/github/{owner}/blob/main/nbs/{path}" title="In Colab, first run: %pip install bioplaus">Open in Colab</a> · '
+    return (f'<p class="open-notebook"><a href="https://colab.research.google.com/github/{owner}/blob/notebooks/{path}" title="Its first cell installs bioplaus there">Open in Colab</a> · '
             f'<a href="{up}notebooks/{path}" download>Download this notebook</a></p>')
 
 
@@ -107,6 +108,15 @@ def add_links(nb, line):
     "Put `line` under the title, after nbdev's rendered promise."
     first = next((n for n, c in enumerate(nb["cells"]) if c["cell_type"] != "raw"), 0)
     nb["cells"].insert(first, {"cell_type": "markdown", "id": "open-notebook", "metadata": {}, "source": f"```{{=html}}\n{line}\n```"})
+
+
+def joined_streams(outputs):
+    "Texts that were printed one after the other, as one."
+    out = []
+    for o in outputs:
+        if out and o.get("output_type") == "stream" and out[-1].get("name") == o["name"]: out[-1] = {**out[-1], "text": joined(out[-1]["text"]) + joined(o["text"])}
+        else: out.append(o)
+    return out
 
 
 def lighter(png):
@@ -128,8 +138,8 @@ def resolve(nb, links):
         if c["cell_type"] == "raw": source = re.sub(r"^output-file:.*\n", "", source, flags=re.M)
         if c["cell_type"] == "markdown": source = numbers.equations(links(source))
         if c["cell_type"] == "code":
-            source = numbers.caption(source)
-            for data in (o.get("data", {}) for o in c.get("outputs", [])):
+            source, c["outputs"] = numbers.caption(source), joined_streams(c.get("outputs", []))
+            for data in (o.get("data", {}) for o in c["outputs"]):
                 if "image/png" in data: data["image/png"] = lighter(data["image/png"])
                 if "text/markdown" in data: data["text/markdown"] = links(joined(data["text/markdown"]))
         c["source"] = source
@@ -145,7 +155,7 @@ def stage(proc, dest, base, repo):
     shutil.copytree(proc, dest, ignore=shutil.ignore_patterns("*.ipynb", "_docs"))
     nbs = {f: json.loads(f.read_text(encoding="utf-8")) for f in sorted(proc.rglob("*.ipynb"))}
     names = {f.name: page_name(f, nb) for f, nb in nbs.items()}
-    rename = lambda text: NOTEBOOK.sub(lambda m: names.get(m[0], m[0]), text)
+    rename = lambda text: NOTEBOOK.sub(lambda m: names.get(m[0], m[0]), TWICE.sub(r"[\1](\2)", text))
     for f, nb in nbs.items():
         # nbdev links to the published site; here the pages are side by side, or in a folder below
         up = "../" * (len(f.relative_to(proc).parts) - 1)
@@ -197,13 +207,26 @@ def add_katex(libs):
     shutil.copytree(source / "fonts", dest / "fonts", ignore=shutil.ignore_patterns("*.ttf", "*.woff"), dirs_exist_ok=True)
 
 
-def add_notebooks(dest):
-    "Copies of all notebooks beside the pages, to download."
+def in_colab(nb, folder, base):
+    "The notebook with a first cell that does what Colab needs: it installs the package, and fetches the stored results for a notebook that reads them from `folder`."
+    fetch = f"""
+    import shutil, urllib.request
+    shutil.unpack_archive(urllib.request.urlretrieve("{base}notebooks/results.zip")[0], "{folder}", "zip")"""
+    reads = any(re.search(rf"[\"']{re.escape(folder)}\b", joined(c["source"])) for c in nb["cells"] if c["cell_type"] == "code" and not re.search(r"^#\|\s*eval:\s*false", joined(c["source"]), re.M))
+    source = f'import sys\nif "google.colab" in sys.modules:\n    %pip install -q bioplaus{fetch * reads}'
+    first = {"cell_type": "code", "id": "colab", "metadata": {}, "execution_count": None, "outputs": [], "source": source}
+    return {**nb, "cells": [first, *nb["cells"]]}
+
+
+def add_notebooks(dest, base):
+    "Copies of all notebooks beside the pages, to download and for Colab, and the results that some of them read."
     for f in (ROOT / "nbs").rglob("[!_.]*.ipynb"):
         if ".ipynb_checkpoints" in f.parts: continue
-        to = dest / f.relative_to(ROOT / "nbs")
-        to.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(f, to)
+        path = f.relative_to(ROOT / "nbs")
+        (dest / path).parent.mkdir(parents=True, exist_ok=True)
+        nb = in_colab(json.loads(f.read_text(encoding="utf-8")), "../" * (len(path.parts) - 1) + "results", base)
+        (dest / path).write_text(json.dumps(nb, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    shutil.make_archive(str(dest / "results"), "zip", ROOT / "nbs" / "results")
 
 
 # what smalldocs leaves unsaid to those who listen: an unnamed toggle, links that act as buttons, several navigations without names
@@ -242,14 +265,14 @@ def replace(site, out):
     shutil.copytree(site, out)
 
 
-def build(source, out):
-    "Render the staged notebooks into `out`; returns smalldocs' warnings."
+def build(source, out, base):
+    "Render the staged notebooks into `out`, which will be at `base`; returns smalldocs' warnings."
     from smalldocs import layout
     from smalldocs.site import build
     layout.KATEX = "site_libs/katex"
     site = build(source, quiet=True)
     add_katex(site.out / "site_libs")
-    add_notebooks(site.out / "notebooks")
+    add_notebooks(site.out / "notebooks", base)
     shutil.copy(ROOT / "nbs" / "social-card.png", site.out)  # only its address is in the pages
     finish(site.out)
     for css in site.out.glob("site_libs/themes/*.css"):  # the themes ask a font server for a font; styles.css names local ones
@@ -272,7 +295,7 @@ def main():
     write_readme(base)
     if a.readme_only: return 0
     warnings = stage(process(), ROOT / "_build" / "site", base, cfg.git_url)
-    warnings += build(ROOT / "_build" / "site", ROOT / a.out)
+    warnings += build(ROOT / "_build" / "site", ROOT / a.out, base)
     for w in warnings: print("warning:", w, file=sys.stderr)
     print(f"{len(list((ROOT / a.out).rglob('*.html')))} pages in {a.out}, {time.time() - start:.1f} s")
     return 1 if warnings else 0

@@ -165,3 +165,74 @@ play.answers = (root, data) => {
   root.networks = {nets, images, forward, gradient}; // for tests, and for the curious in the console
   show();
 };
+
+// ---- which images a layer holds together: an RDM and a map, with the images behind them
+play.explorer = (root, data) => {
+  const n = data.labels.length, bytes = text => Uint8Array.from(atob(text), c => c.charCodeAt(0));
+  const images = data.images.map(t => Array.from(bytes(t), v => v / 255));
+  const views = data.views.map(v => ({...v, q: bytes(v.rdm)}));
+  const place = (i, j) => i < j ? i * n - i * (i + 1) / 2 + j - i - 1 : place(j, i); // in the upper triangle, row by row
+  const distance = (v, i, j) => i == j ? 0 : v.q[place(i, j)] / 255 * v.top;
+  const nearest = (v, i, k) => data.labels.map((_, j) => j).filter(j => j != i).sort((a, b) => distance(v, i, a) - distance(v, i, b)).slice(0, k);
+  const hue = c => (c * 360 / data.classes.length + 10) % 360, name = i => data.classes[data.labels[i]];
+  const $ = fill(root, `
+    <div class="bp-controls"><label>Layer <select data-name="view">${views.map((v, k) => `<option value="${k}">${v.name}</option>`).join("")}</select></label></div>
+    <div class="bp-pair">
+      <svg data-name="rdm" viewBox="-9 -1 ${n + 10} ${n + 10}" tabindex="0" role="application" aria-label="Distances between all pairs of images. Point at a cell, or move with the arrow keys.">
+        <image data-name="cells" width="${n}" height="${n}" preserveAspectRatio="none"/><g data-name="ticks"></g><path data-name="cross" class="bp-hair"/></svg>
+      <svg data-name="map" viewBox="-110 -110 220 220" tabindex="0" role="application" aria-label="Map of the images by t-SNE. Point at a digit, or go to a neighbour with the arrow keys.">
+        <g data-name="lines"></g><g data-name="dots"></g><circle data-name="ring" r="7" class="bp-ring"/><circle data-name="other" r="7" class="bp-ring bp-dashed"/></svg>
+    </div>
+    <div class="bp-cards bp-few"><div class="bp-card"><b>image</b><canvas data-name="first" class="bp-image" role="img"></canvas></div><div class="bp-card"><b>and</b><canvas data-name="second" class="bp-image" role="img"></canvas></div>
+      ${[0, 1, 2, 3, 4].map(k => `<div class="bp-card"><span>${k ? `${k + 1}.` : "nearest"}</span><canvas data-name="near${k}" class="bp-image bp-small" role="img"></canvas></div>`).join("")}</div>
+    <p data-name="said" class="bp-said" role="status"></p><p data-name="about" class="bp-said"></p>`);
+  const stops = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
+  const colour = t => { const k = Math.min(3, Math.floor(4 * t)), f = 4 * t - k; return stops[k].map((c, i) => Math.round(c + f * (stops[k + 1][i] - c))); };
+  let view, i = 0, j = 1;
+  const picture = (canvas, k) => { grey($(canvas), images[k]); $(canvas).setAttribute("aria-label", `A ${name(k)}, image ${k + 1} of ${n}`); };
+  const show = () => {
+    const near = nearest(view, i, 5), same = near.filter(k => data.labels[k] == data.labels[i]).length, d = distance(view, i, j);
+    const at = (ring, k) => { $(ring).setAttribute("cx", view.xy[2 * k]); $(ring).setAttribute("cy", view.xy[2 * k + 1]); };
+    at("ring", i); at("other", j);
+    $("lines").innerHTML = near.map(k => `<line x1="${view.xy[2 * i]}" y1="${view.xy[2 * i + 1]}" x2="${view.xy[2 * k]}" y2="${view.xy[2 * k + 1]}" class="bp-hair"/>`).join("");
+    $("cross").setAttribute("d", `M0 ${i + .5}H${n}M${j + .5} 0V${n}`);
+    picture("first", i); picture("second", j);
+    near.forEach((k, m) => picture(`near${m}`, k));
+    const farther = view.q.filter(q => q / 255 * view.top > d).length;
+    $("said").textContent = i == j ? `A ${name(i)} with itself.` : `A ${name(i)} and ${name(i) == name(j) ? "another" : `a ${name(j)}`}: distance ${d.toFixed(2)}, closer than ${(100 * farther / view.q.length).toFixed(0)}% of all pairs. Of the five images nearest to the first, ${same} show a ${name(i)}.`;
+  };
+  const choose = () => {
+    view = views[+$("view").value];
+    const canvas = document.createElement("canvas"), context = canvas.getContext("2d");
+    canvas.width = canvas.height = n;
+    const cells = context.createImageData(n, n);
+    for (let a = 0; a < n; a++) for (let b = 0; b < n; b++) cells.data.set([...colour(distance(view, a, b) / view.top), 255], 4 * (a * n + b));
+    context.putImageData(cells, 0, 0);
+    $("cells").setAttribute("href", canvas.toDataURL());
+    $("dots").innerHTML = data.labels.map((c, k) => `<text x="${view.xy[2 * k]}" y="${view.xy[2 * k + 1] + 3}" text-anchor="middle" class="bp-digit" style="--hue:${hue(c)}">${data.classes[c]}</text>`).join("");
+    $("about").textContent = `${view.name}: ${(100 * view.knn).toFixed(0)}% of the images are of the class that most of their five nearest neighbours in this layer have.` + (view.alike == null ? "" : ` Rank correlation of its distances with those of the pixels: ${view.alike.toFixed(2)}.`) + ` The map keeps neighbourhoods to ${view.trust.toFixed(2)} (trustworthiness; 1 is perfect).`;
+    show();
+  };
+  const point = (svg, e) => { const p = new DOMPoint(e.clientX, e.clientY).matrixTransform($(svg).getScreenCTM().inverse()); return [p.x, p.y]; };
+  const inside = v => Math.max(0, Math.min(n - 1, Math.floor(v)));
+  const go = k => { i = k; j = nearest(view, i, 1)[0]; show(); };
+  const pair = e => { const [x, y] = point("rdm", e); i = inside(y); j = inside(x); show(); };
+  const digit = e => { const [x, y] = point("map", e), far = k => Math.hypot(view.xy[2 * k] - x, view.xy[2 * k + 1] - y); go(data.labels.map((_, k) => k).sort((a, b) => far(a) - far(b))[0]); };
+  $("rdm").onpointermove = $("rdm").onpointerdown = pair;
+  $("map").onpointermove = $("map").onpointerdown = digit;
+  const arrows = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
+  $("rdm").onkeydown = e => { const s = arrows[e.key]; if (s) { e.preventDefault(); i = inside(i + s[1]); j = inside(j + s[0]); show(); } };
+  $("map").onkeydown = e => { // to the nearest digit within 45 degrees of the arrow
+    const s = arrows[e.key];
+    if (!s) return;
+    e.preventDefault();
+    const there = data.labels.map((_, k) => { const dx = view.xy[2 * k] - view.xy[2 * i], dy = view.xy[2 * k + 1] - view.xy[2 * i + 1], along = dx * s[0] + dy * s[1]; return {k, along, far: Math.hypot(dx, dy)}; });
+    const best = there.filter(t => t.k != i && t.along > .7 * t.far).sort((a, b) => a.far - b.far)[0];
+    if (best) go(best.k);
+  };
+  const starts = data.labels.map((c, k) => k).filter(k => !k || data.labels[k] != data.labels[k - 1]).concat(n);
+  $("ticks").innerHTML = starts.slice(0, -1).map((s, k) => { const mid = (s + starts[k + 1]) / 2, c = data.classes[data.labels[s]]; return `<text x="${mid}" y="${n + 7}" text-anchor="middle" class="bp-tick">${c}</text><text x="-4" y="${mid + 2}" text-anchor="middle" class="bp-tick">${c}</text>`; }).join("");
+  $("view").onchange = choose;
+  root.explorer = {views, images, distance}; // for tests, and for the curious in the console
+  choose();
+};
