@@ -214,7 +214,7 @@ def evaluate(
     task: Annotated[Optional[str], _option("Another task than the one it was trained on.")] = None,
     adversarial: Annotated[Optional[Path], _option("Test on the images of a file that `bioplaus data adversarial` wrote, instead.")] = None,
     seed: Annotated[int, _option("Of the noise.")] = 0,
-    out: Annotated[Optional[Path], _option("Write a CSV file: one row for each seed and condition. The suite draws its curves beside it, as PNG.")] = None,
+    out: Annotated[Optional[Path], _option("Write a CSV file: one row for each seed and condition. The suite draws its curves beside it, as PNG, and writes the checks of its attacks.")] = None,
     device: Device = "auto",
     as_json: Json = False,
 ):
@@ -265,18 +265,29 @@ def _write_scores(scores: dict, seeds: list, out: Path):
 def _suite(stored, t, out: Path | None, as_json: bool, **settings):
     "Run the suite, print a row for each perturbation, write the table and the curves."
     from bioplaus.core import written_whole
-    from bioplaus.robustness import area, robustness_suite
+    from bioplaus.robustness import area, robustness_suite, suite_checks
     start = time.perf_counter()
     results = robustness_suite(stored, t, **settings)
+    checks = suite_checks(stored, t, results, seed=settings["seed"])
     if out:
-        with written_whole(out) as tmp: results.to_csv(tmp, index=False)
+        for table, file in ((results, out), (checks, _checks_file(out))):
+            if not table.empty:
+                with written_whole(file) as tmp: table.to_csv(tmp, index=False)
         _draw(results, out.with_suffix(".png"))
     areas = area(results).groupby("perturbation").area.mean().to_dict()
     record = {"rule": stored.rule.name, "task": t.name, "epoch": stored.epoch, "seeds": len(stored.rule.net.seeds), "clean": results[results.kind == "clean"].accuracy.tolist(),
-              "area": areas, "seconds": round(time.perf_counter() - start, 1), "out": str(out) if out else None}
+              "area": areas, "checks": [] if checks.empty else checks.to_dict("records"), "seconds": round(time.perf_counter() - start, 1), "out": str(out) if out else None}
     head = f"{stored.rule.name} on {t.name}, epoch {stored.epoch}: test accuracy in %, mean ± 95% t-interval of {record['seeds']} seeds"
-    stored_at = f"\nTable: {out}; curves: {out.with_suffix('.png')}" if out else ""
-    answer("\n".join([head, *_suite_lines(results, areas)]) + f"\n{record['seconds']:.0f} s.{stored_at}", record, as_json)
+    stored_at = f"\nTable: {out}; curves: {out.with_suffix('.png')}" + ("" if checks.empty else f"; checks: {_checks_file(out)}") if out else ""
+    answer("\n".join([head, *_suite_lines(results, areas), *_check_lines(checks)]) + f"\n{record['seconds']:.0f} s.{stored_at}", record, as_json)
+
+def _checks_file(out: Path) -> Path: return out.with_name(f"{out.stem}_checks.csv")
+
+def _check_lines(checks):
+    "The checks of the attacks as the report prints them, and its red line; nothing if there was no attack."
+    from bioplaus.attacks import checks_table, red_line
+    from bioplaus.report import CHECKED
+    return [] if checks.empty else ["", CHECKED, checks_table(checks).to_string(), *filter(None, [red_line(checks)]), ""]
 
 def _suite_lines(results, areas: dict):
     "One line for each perturbation: accuracy at each level, and the area under the curve."
