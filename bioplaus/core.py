@@ -8,7 +8,7 @@ __all__ = ['BadInput', 'RunFailed', 'expect_fail', 'choose', 'whole', 'real', 'r
            'find_rule', 'own_rules', 'adopt']
 
 # %% ../nbs/00_core.ipynb #imports
-import ast, difflib, importlib.util, math, numbers, os, re, tempfile, warnings, zlib
+import ast, difflib, importlib.util, math, numbers, os, re, sys, tempfile, warnings, zlib
 from functools import cache
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -158,7 +158,6 @@ def register(
     return known
 
 # %% ../nbs/00_core.ipynb #scan
-@cache
 def read_cards(
     source: str, # Python source text
     module: str, # its module's name
@@ -184,10 +183,15 @@ def _sources():
         except (ImportError, AttributeError, OSError) as e:
             warnings.warn(f"the entry point bioplaus.rules names {module}, which cannot be read ({e}); its rules are left out.")
 
+@cache
+def _scanned(path: tuple) -> dict[str, Card]:
+    "Cards out of source files, in reading order; read once, unless there are other places to look."
+    scanned = [c for module, text in _sources() if "@register(" in text for c in read_cards(text, module)]
+    return {c.name: c for c in sorted(scanned, key=lambda c: c.notebook)}
+
 def cards() -> dict[str, Card]:
     "All known rules by name: the package's, those of installed packages, and those registered in this process."
-    scanned = [c for module, text in _sources() if "@register(" in text for c in read_cards(text, module)]
-    found = {c.name: c for c in sorted(scanned, key=lambda c: c.notebook)}  # in reading order
+    found = _scanned(tuple(sys.path))
     return found | {n: c for n, (c, _) in _live.items() if n not in found or c.module != found[n].module}
 
 # %% ../nbs/00_core.ipynb #rules

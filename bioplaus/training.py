@@ -163,14 +163,16 @@ def scheduled(
     return scaled
 
 # %% ../nbs/10_training.ipynb #describe
+@cache
+def _source(part) -> str:
+    "The source of a function or class, or its name where there is none."
+    try: return inspect.getsource(part)
+    except (OSError, TypeError): return label(part)
+
 def code_of(rule: Rule) -> int:
     "A checksum of the source of a rule's teacher and plasticities."
-    def source(part):
-        part = part.func if isinstance(part, partial) else part
-        part = part if inspect.isroutine(part) or inspect.isclass(part) else type(part)
-        try: return inspect.getsource(part)
-        except (OSError, TypeError): return label(part)
-    return zlib.crc32("\n".join(source(p) for p in (type(rule), rule.teacher, *rule.plasticity)).encode())
+    parts = [p.func if isinstance(p, partial) else p for p in (type(rule), rule.teacher, *rule.plasticity)]
+    return zlib.crc32("\n".join(_source(p if inspect.isroutine(p) or inspect.isclass(p) else type(p)) for p in parts).encode())
 
 def describe(rule: Rule, task: Task, settings: Settings) -> dict:
     "Everything that decides the result of a run, as plain text and numbers."

@@ -17,16 +17,17 @@ ROOT = Path(__file__).resolve().parent.parent
 TABLES = ROOT / "nbs" / "results"
 CHEAP = ("backprop", "dfc-ssa:feedback=local,leak=10.0", "dfa", "backprop-decay", "backprop-smooth", "fa", "kolen-pollack", "dfc-random", "dfc-shuffled", "microcircuit", "softhebb", "hebb-clamp", "frozen")
 DEAR = ("strong-dfc", "contrastive-control:feedback=noise", "contrastive")
-NOISY = "backprop, noisy training"  # backprop that learns from images with Gaussian noise of 0.3
+NOISY = {f"{name}, noisy training": rule for name, rule in (("backprop", CHEAP[0]), ("dfc-ssa", CHEAP[1]))}  # they learn from images with Gaussian noise of 0.3
 STUDY = Study(
     rules=CHEAP + DEAR, tasks=("mnist",), classes=(10,), seeds=10, hidden=(256, 256), act="tanh", epochs=15, batch_size=64, schedule="linear", images=2000,
     perturbations=("gaussian:0.1", "gaussian:0.2", "gaussian:0.3", "gaussian:0.4", "gaussian:0.5", "salt-and-pepper:0.1", "salt-and-pepper:0.2", "salt-and-pepper:0.3",
                    "hidden-noise:0.5", "hidden-noise:1.0", "fgsm:0.05", "fgsm:0.1", "fgsm:0.2", "pgd:0.05", "pgd:0.1"),
     watch=("gaussian:0.3",), mediators=("weight-norm", "jacobian", "margin"))
 PARTS = {  # in the order in which they are worth having
-    "mnist": [(r, "mnist", 10) for r in (*CHEAP[:4], NOISY, *CHEAP[4:])],
-    "fashion": [(r, "fashion-mnist", 10) for r in (*CHEAP[:4], NOISY, *CHEAP[4:])],
-    "few": [(r, "mnist", c) for c in (2, 3) for r in (*CHEAP[:4], NOISY, *CHEAP[4:])],
+    "core": [(r, t, 10) for t in ("mnist", "fashion-mnist") for r in CHEAP[:2]],
+    "mnist": [(r, "mnist", 10) for r in (*CHEAP[:4], *NOISY, *CHEAP[4:])],
+    "fashion": [(r, "fashion-mnist", 10) for r in (*CHEAP[:4], *NOISY, *CHEAP[4:])],
+    "few": [(r, "mnist", c) for c in (2, 3) for r in (*CHEAP[:4], *NOISY, *CHEAP[4:])],
     "dear": [(r, t, c) for t, c in (("mnist", 10), ("fashion-mnist", 10), ("mnist", 3), ("mnist", 2)) for r in DEAR],
 }
 KEPT = ["epoch", "seed", "task", "classes", "labels", "rule", "valid_accuracy", "gaussian:0.3", "seconds"]  # of the history
@@ -50,9 +51,9 @@ def rates(rules, out):
 
 def run(label, task, classes, out):
     "One cell, into the tables."
-    rule = "backprop" if label == NOISY else label
+    rule = NOISY.get(label, label)
     lr = rates([rule], out)[rule]
-    study = replace(STUDY, rules=(rule,), tasks=(task,), classes=(classes,), lr={rule: lr}, augment="gaussian:0.3" if label == NOISY else None)
+    study = replace(STUDY, rules=(rule,), tasks=(task,), classes=(classes,), lr={rule: lr}, augment="gaussian:0.3" if label in NOISY else None)
     found = run_study(study, out / Cell(label, task, classes).key, progress=False)
     add("results", found.results.assign(rule=label, lr=str(lr)))
     add("history", found.history[KEPT].assign(rule=label))
