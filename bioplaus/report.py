@@ -6,7 +6,7 @@
 __all__ = ['BLIND', 'METHOD', 'PLACE', 'CHECKED', 'percent', 'accuracy_table', 'difference_table', 'means_table', 'measures',
            'statistics', 'statistics_table', 'statistics_note', 'markdown', 'latex', 'save_table', 'standings',
            'title_of', 'by_task', 'text_report', 'checks_of', 'task_figure', 'figures', 'representation_figures',
-           'task_tables', 'write_report']
+           'network_figures', 'task_tables', 'write_report']
 
 # %% ../nbs/41_report.ipynb #imports
 import base64, html, io, re
@@ -15,15 +15,17 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, torch
 from matplotlib.figure import Figure
+from torch import Tensor
 from . import __version__
 from .attacks import ATTACKS, checks_table, red_line
 from .core import BadInput, RunFailed, cards, read_options, written_whole
 from .data import Task, load_task
 from .geometry import tsne
-from .plots import each_seed, embedding_panels, learning_curves, rdm_strip, robustness, rsa_matrix
+from .plots import activity_histogram, cka_heatmap, class_bars, confusion, each_seed, embedding_panels, learning_curves, rdm_strip, robustness, rsa_matrix, weight_images
 from .representations import Activities, activities, rdm
 from .robustness import area
-from .similarity import rsa, rsa_table
+from .rule import Rule
+from .similarity import cka_map, rsa, rsa_table
 from .stats import Comparison, compare_paired, confidence, interval, paired
 from .study import Outcome, Study, load_study, run_study
 from .training import load_run
@@ -258,11 +260,12 @@ def representation_figures(
     outcome: Outcome,    # what it found
     images: int = 200,   # how many test images, as many of each class
 ) -> dict[str, Figure]:
-    "RDMs of all layers, similarity of rules with its ceiling, and a t-SNE of the last hidden layer, from the stored networks."
+    "RDMs of all layers, similarity of rules with its ceiling, a t-SNE of the last hidden layer, and `network_figures`, from the stored networks."
     task, cells = _largest(outcome.study, outcome.results)
     some = torch.cat([(task.y_test == c).nonzero()[:images // task.n_classes, 0] for c in range(task.n_classes)])
     x, y, names = task.x_test[some], task.y_test[some], np.array(task.classes)
-    acts = {rule: _healthy(activities(load_run(Path(out) / "cells" / key).rule, x)) for rule, key in cells.items()}
+    trained = {rule: load_run(Path(out) / "cells" / key).rule for rule, key in cells.items()}
+    acts = {rule: _healthy(activities(r, x)) for rule, r in trained.items()}
     acts = {rule: a for rule, a in acts.items() if a.seeds}
     rdms = {rule: {n: d for n, r in a.items() if (d := _defined(rdm, r))} for rule, a in acts.items()}
     found = {"rdms": rdm_strip(rdms, names[y])[0, 0].figure}
@@ -274,7 +277,36 @@ def representation_figures(
         found["rsa"] = fig
     drawn = {rule: {last[rule]: p} for rule, a in acts.items() if (p := _defined(tsne, a[-2][0][::2], y[::2], perplexity=min(30.0, len(y) // 8)))}  # half of them
     if drawn: found["tsne"] = _beside(drawn, y[::2], names)
+    return found | network_figures({rule: trained[rule] for rule in acts}, acts, y, names)
+
+def network_figures(
+    trained: dict[str, Rule],    # rules by name
+    acts: dict[str, Activities], # their answers to some images
+    y: Tensor,                   # the images' classes
+    names,                       # of the classes
+) -> dict[str, Figure]:
+    "Accuracy of each class, confusions, how active the last hidden layer is, the first weights, and the CKA of all layers with the first rule's."
+    answers, found = {rule: a[-1].argmax(-1) for rule, a in acts.items()}, {}
+    found["classes"], (ax,) = _row(1, width=7)
+    class_bars(answers, y, names, ax).legend(fontsize=8, ncols=4)
+    found["confusion"], axes = _row(len(acts))
+    for (rule, a), ax in zip(answers.items(), axes): confusion(a, y, names, rule, ax=ax)
+    found["activity"], axes = _row(len(acts))
+    for (rule, a), ax in zip(acts.items(), axes): activity_histogram(a[-2], rule, ax)
+    axes[0].set_ylabel("share (unit, image)")
+    first, *others = acts
+    maps = {rule: m for rule in others if (m := _defined(cka_map, acts[first], acts[rule])) is not None}  # not defined for a layer that has collapsed
+    if maps:
+        found["cka"], axes = _row(len(maps))
+        for (rule, m), ax in zip(maps.items(), axes): cka_heatmap(m, first, rule, ax)
+    weights = {rule: r.net.weights[0][0].detach() for rule, r in trained.items()}
+    if (pictures := _defined(weight_images, weights)) is not None: found["weights"] = pictures
     return found
+
+def _row(n: int, width: float = 2.4) -> tuple[Figure, list]:
+    "A figure with n panels side by side."
+    fig, axes = plt.subplots(1, n, figsize=(width * n, 2.6), squeeze=False, layout="constrained")
+    return fig, list(axes[0])
 
 def _beside(drawn: dict, y, names) -> Figure:
     "One row of pictures, a column for each rule."
@@ -313,7 +345,7 @@ def _settings_table(study: Study) -> pd.DataFrame:
     for spec in study.rules:  # a rule of a notebook is not known everywhere, and its tables can be shown all the same
         name, _, options = spec.partition(":")
         own = known[name].lr if name in known else "its own"
-        rows[f"learning rate of {spec}"] = lists(read_options(options).get("lr", study.lr or own))
+        rows[f"learning rate of {spec}"] = lists(read_options(options).get("lr", (study.lr.get(spec) if isinstance(study.lr, dict) else study.lr) or own))
     return pd.DataFrame({"value": rows})
 
 def _image(image: bytes, alt: str) -> str: return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(image).decode()}">'
@@ -359,6 +391,11 @@ _SHOWN = {  # what each figure shows
     "rdms": "1 − correlation between the answers to {n} test images, sorted by class, mean over seeds. Squares on the diagonal: the layer knows the classes.",
     "rsa": "How alike rules arrange every fourth one of these images in their last hidden layer (Spearman's ρ between RDMs, mean over pairs of different seeds). Diagonal: two seeds of one rule, ± 95% interval; "
            "the ceiling of two rules is the geometric mean of theirs. In brackets the gap to it, ± 95% interval over seeds and images; * where that doesn't hold zero: these rules differ by more than their seeds do. Rules whose layer has collapsed, or of which fewer than two seeds are left, are not shown.",
+    "classes": "Accuracy of each class on these images, mean and 95% t-interval over seeds.",
+    "confusion": "What each rule answers, by true class: share of the images, mean over seeds; white: never, dark: always.",
+    "activity": "Activity of the last hidden layer, relative to its largest: share of pairs of unit and image, all seeds. A single bar at 0 or 1 is a layer that has collapsed or is saturated.",
+    "cka": "Debiased CKA of each rule's layers with those of the first rule: mean over pairs of different seeds, these images.",
+    "weights": "Weights of the first units of the first seed, each on its own colour scale: red excites, blue inhibits.",
     "tsne": "t-SNE of every second one of these images in the last hidden layer of the first seed. Below: trustworthiness, and the share of images whose 5 nearest neighbours in the picture (in the layer) vote for their class.",
 }
 

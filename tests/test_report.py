@@ -59,7 +59,7 @@ def test_in_a_browser(page, width, scheme, browser):
     tab.goto(page.as_uri(), wait_until="load")
     tab.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     assert tab.evaluate("document.documentElement.scrollWidth") <= width and not tab.evaluate(CUT_OFF)
-    assert tab.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0 && i.alt.length > 10)") and tab.locator("img").count() == 5
+    assert tab.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0 && i.alt.length > 10)") and tab.locator("img").count() == 10
     assert tab.locator("h1, h2").all_inner_texts()[:2] == ["Learning rules compared", "2 cells failed"]
     assert "<script>alert(1)</script>" in tab.locator(".failures").inner_text() and "x" * 400 in tab.locator(".failures").inner_text()
     assert not asked and not complaints
