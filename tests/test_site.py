@@ -101,7 +101,7 @@ def test_the_notebook_can_be_taken_away(page, pages):
     "The copy is the notebook, after one cell for Colab."
     notebook = NBS[page.stem].relative_to(ROOT / "nbs").as_posix()
     assert any(re.fullmatch(rf"https://colab\.research\.google\.com/github/[\w-]+/[\w-]+/blob/notebooks/{notebook}", a) for a in pages[page.name].links)
-    copy = next(a for a in pages[page.name].links if a.endswith(f"notebooks/{notebook}"))
+    copy = next(a for a in pages[page.name].links if re.fullmatch(rf"(\.\./)*notebooks/{notebook}", a))
     copy, original = (json.loads(f.read_text(encoding="utf-8")) for f in (page.parent / copy, NBS[page.stem]))
     assert copy["cells"][0]["id"] == "colab" and copy | {"cells": copy["cells"][1:]} == original
     nbformat.validate(nbformat.from_dict(copy))
