@@ -23,7 +23,7 @@ from .monitors import Collapse
 from .network import MLP
 from .noise import perturbation
 from .rule import Rule, make_rule
-from .training import Corrupt, Diverged, Run, checked_settings, evaluate, fit, save_model
+from .training import Corrupt, Diverged, Run, augmentation, checked_settings, evaluate, fit, save_model
 
 # %% ../nbs/40_design.ipynb #spec
 def parse_rule(
@@ -90,7 +90,7 @@ class Study:
         choose(self.normalise, ("standard", "unit"), "normalisation")
         for r, hidden in itertools.product(self.rules, self.networks):
             rule, lr = self.rule_on(r, 4, 3, hidden)
-            checked_settings(rule, self.epochs, lr, self.batch_size, self.optimizer, None, self.augment and perturbation(self.augment), self.schedule)
+            checked_settings(rule, self.epochs, lr, self.batch_size, self.optimizer, None, augmentation(self.augment), self.schedule)
         return self
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['PIECE', 'SCHEDULES', 'OPTIMIZERS', 'CHECKPOINT', 'evaluate', 'Settings', 'by_layer', 'label', 'checked_settings',
            'make_optimizer', 'stepper', 'scheduled', 'code_of', 'describe', 'differences', 'Run', 'Corrupt',
-           'OtherSettings', 'save_model', 'load_run', 'keep_memory', 'train_epoch', 'StopTraining', 'Diverged', 'fit']
+           'OtherSettings', 'save_model', 'load_run', 'keep_memory', 'train_epoch', 'StopTraining', 'Diverged',
+           'augmentation', 'fit']
 
 # %% ../nbs/10_training.ipynb #imports
 import ctypes, inspect, io, json, math, sys, time, zlib
@@ -364,8 +365,11 @@ def _watch(run: Run, say: Callable):
     if len(dead) == len(now): raise Diverged(f"all {len(now)} replicas of rule {run.rule.name!r} diverged by epoch {run.epoch} at lr={by_replica or lr}: {advice}", run)
 
 # %% ../nbs/10_training.ipynb #start
-def _resolve(augment, shape: tuple | None = None):
-    "A perturbation of images from its name; anything callable stays."
+def augmentation(
+    augment,                    # a perturbation's name, with its level if need be, or a function; None: none
+    shape: tuple | None = None, # of one image
+) -> Callable | None:
+    "What perturbs training batches, from its name; anything callable stays."
     if augment is not None and not callable(augment): augment = perturbation(augment, shape)
     if hasattr(augment, "network"): raise BadInput(f"augment={augment} is noise inside the network; training batches can only be given noise or attacks on images.")
     return augment
@@ -407,7 +411,7 @@ def fit(
     progress: bool = True,     # show a progress bar
 ) -> Run:
     "Train all replicas of `rule` on `task`; with `out`, resume where an earlier call with the same settings stopped."
-    augment = _resolve(augment, task.shape)
+    augment = augmentation(augment, task.shape)
     settings = checked_settings(rule, epochs, lr, batch_size, optimizer, seed, augment, schedule)
     _fitted_to(rule, task)
     run = Run(rule, describe(rule, task, settings), path=Path(out) if out else None)

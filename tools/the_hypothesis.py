@@ -55,7 +55,7 @@ def run(label, task, classes, out):
     lr = rates([rule], out)[rule]
     study = replace(STUDY, rules=(rule,), tasks=(task,), classes=(classes,), lr={rule: lr}, augment="gaussian:0.3" if label in NOISY else None)
     found = run_study(study, out / Cell(label, task, classes).key, progress=False)
-    add("results", found.results.assign(rule=label, lr=str(lr)))
+    add("results", found.results.assign(rule=label, lr=str(lr), epochs=STUDY.epochs))
     add("history", found.history[KEPT].assign(rule=label))
     add("checks", found.checks.assign(rule=label))
     clean = found.results[found.results.perturbation == "clean"]
