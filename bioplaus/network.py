@@ -55,8 +55,12 @@ def _has_wide_products() -> bool:
 def _wide(a: Tensor, b: Tensor, bias: Tensor | None, out: Tensor | None = None) -> Tensor:
     "`product` by oneDNN, replica by replica."
     if out is None: out = a.new_empty(len(a), a.shape[1], b.shape[2])
-    for y, x, w, c in zip(out, a, b.mT, [None] * len(a) if bias is None else bias): y.copy_(torch.ops.mkldnn._linear_pointwise(x, w, c, "none", [], ""))
+    for y, x, w, c in zip(out, a, b.mT, [None] * len(a) if bias is None else bias): y.copy_(torch.ops.mkldnn._linear_pointwise(_dense(x), _dense(w), c, "none", [], ""))
     return out
+
+def _dense(matrix: Tensor) -> Tensor:
+    "The matrix without gaps in memory, for which oneDNN has no fast way: a slice of a larger one took two thousand times as long."
+    return matrix if matrix.is_contiguous() or matrix.mT.is_contiguous() else matrix.contiguous()
 
 class _Wide(torch.autograd.Function):
     "The same where `a` has a gradient, and weights and bias have none."
