@@ -16,14 +16,14 @@ from .core import BadInput
 from .stats import interval
 
 # %% ../nbs/50_plots.ipynb #style
-COLOURS = {"blue": "#0072B2", "orange": "#E69F00", "vermilion": "#D55E00", "green": "#009E73", "sky": "#56B4E9", "purple": "#CC79A7", "black": "#000000"}
+COLOURS = {"blue": "#0072B2", "orange": "#E69F00", "vermilion": "#D55E00", "green": "#009E73", "sky": "#56B4E9", "purple": "#CC79A7", "wine": "#882255", "black": "#000000"}
 STYLE = {  # the same on the whole site; a colour for each family
     "backprop": ("blue", "o"), "contrastive": ("sky", "D"),
     "hebb": ("vermilion", "s"), "hebb-clamp": ("orange", "D"), "covariance-clamp": ("orange", "v"), "hebb-backprop": ("vermilion", "P"), "hebb-mixed": ("vermilion", "X"),
     "softhebb": ("green", "o"), "hard-wta": ("green", "s"), "krotov-hopfield": ("green", "^"), "pretrain": ("green", "v"),
     "oja": ("purple", "o"), "oja-subspace": ("purple", "s"), "sanger": ("purple", "^"), "bcm": ("purple", "v"),
     "fa": ("sky", "o"), "dfa": ("sky", "s"), "usf": ("purple", "P"), "brsf": ("purple", "X"), "frsf": ("purple", "*"), "kolen-pollack": ("orange", "o"), "weight-mirror": ("orange", "s"),
-    "dfc": ("blue", "s"), "dfc-ss": ("blue", "^"), "dfc-ssa": ("blue", "D"), "strong-dfc": ("blue", "v"), "microcircuit": ("blue", "P"),
+    "dfc": ("wine", "s"), "dfc-ss": ("wine", "^"), "dfc-ssa": ("wine", "D"), "strong-dfc": ("wine", "v"), "microcircuit": ("wine", "P"),
     "hebb-control": ("orange", "^"), "covariance-control": ("orange", "X"), "oja-control": ("orange", "P"), "contrastive-control": ("sky", "^"),
     "node-perturbation": ("vermilion", "o"), "weight-perturbation": ("vermilion", "^"), "reward-hebb": ("vermilion", "v"),
     "frozen": ("black", "o"), "frozen-softhebb": ("black", "s"), "linear": ("black", "^"), "shuffled": ("black", "X"),
