@@ -26,6 +26,7 @@ STYLE = {  # the same on the whole site; a colour for each family
     "dfc": ("wine", "s"), "dfc-ss": ("wine", "^"), "dfc-ssa": ("wine", "D"), "strong-dfc": ("wine", "v"), "microcircuit": ("wine", "P"),
     "hebb-control": ("orange", "^"), "covariance-control": ("orange", "X"), "oja-control": ("orange", "P"), "contrastive-control": ("sky", "^"),
     "node-perturbation": ("vermilion", "o"), "weight-perturbation": ("vermilion", "^"), "reward-hebb": ("vermilion", "v"),
+    "backprop-decay": ("green", "X"), "backprop-smooth": ("purple", "D"), "backprop, noisy training": ("vermilion", "D"), "dfc-ssa, noisy training": ("vermilion", "<"), "dfc-random": ("wine", "X"), "dfc-shuffled": ("wine", "*"),
     "frozen": ("black", "o"), "frozen-softhebb": ("black", "s"), "linear": ("black", "^"), "shuffled": ("black", "X"),
 }
 _OTHERS = [pair for m in "P*X<>v^" for c in ("green", "purple", "sky", "black") if (pair := (c, m)) not in STYLE.values()]
