@@ -173,10 +173,19 @@ def readme_cell(cell, base):
         source = re.sub(r"\]\(([\w-]+/)?(?:\d+[^\W_]*_)?([\w-]+)\.ipynb(#[\w-]+)?\)", rf"]({base}\1\2.html\3)", source)
         return re.sub(r"\]\((images/[^)]+)\)", r"](nbs/\1)", source)
     if re.match(r"#\|\s*(hide|default_exp)", source): return None
+    caption = CAPTION.search(source)
     source = re.sub(r"^#\|.*\n", "", source, flags=re.M)  # notes to nbdev and Quarto, not to readers
     texts = [joined(o.get("text", o.get("data", {}).get("text/markdown", o.get("data", {}).get("text/plain", "")))) for o in cell.get("outputs", [])]
     shown = [f"```\n{t.rstrip()}\n```" for t in texts if t and not t.startswith("<Figure")]
+    for o in cell.get("outputs", []):
+        if "image/png" in o.get("data", {}): shown.append(readme_figure(joined(o["data"]["image/png"]), json.loads(caption[1])))
     return "\n\n".join([f"```python\n{source}\n```", *shown])
+
+
+def readme_figure(image, caption):
+    "The landing page's figure as a file beside the notebooks, and a link to it."
+    (ROOT / "nbs" / "landing.png").write_bytes(base64.b64decode(image))
+    return f"![{caption}](nbs/landing.png)"
 
 
 def write_readme(base):
