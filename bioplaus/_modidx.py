@@ -980,5 +980,6 @@ d = { 'settings': { 'branch': 'main',
                                   'bioplaus.workers._one': ('workers.html#_one', 'bioplaus/workers.py'),
                                   'bioplaus.workers.claimed': ('workers.html#claimed', 'bioplaus/workers.py'),
                                   'bioplaus.workers.cores': ('workers.html#cores', 'bioplaus/workers.py'),
+                                  'bioplaus.workers.packed_rules': ('workers.html#packed_rules', 'bioplaus/workers.py'),
                                   'bioplaus.workers.spread': ('workers.html#spread', 'bioplaus/workers.py'),
                                   'bioplaus.workers.versions': ('workers.html#versions', 'bioplaus/workers.py')}}}
