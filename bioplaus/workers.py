@@ -22,7 +22,7 @@ def _one(number: int, job: Callable, threads: int | None, rules: list[bytes]) ->
 
 def packed_rules() -> list[bytes]:
     "The rules of this session, ready to travel. One that can't (it may hold an open file) stays here, and a job that needs it says that it is unknown."
-    from joblib.externals import cloudpickle
+    import cloudpickle
     packed = []
     for name, entry in own_rules().items():
         with contextlib.suppress(Exception): packed.append(cloudpickle.dumps({name: entry}))
