@@ -41,12 +41,14 @@ def spread(
     whole(workers, "workers")
     if scheduler is None and min(workers, len(jobs)) <= 1: yield from ((i, job()) for i, job in enumerate(jobs)); return
     from joblib import Parallel, delayed
+    from joblib.externals.loky import get_reusable_executor
     from joblib.externals.loky.process_executor import TerminatedWorkerError
     with _cluster(scheduler) if scheduler else contextlib.nullcontext():
         side_by_side = Parallel(n_jobs=len(jobs) if scheduler else workers, return_as="generator_unordered", batch_size=1)
         threads, rules = None if scheduler else max(1, cores() // workers), packed_rules()
         try: yield from side_by_side(delayed(_one)(i, job, threads, rules) for i, job in enumerate(jobs))
         except TerminatedWorkerError as e: raise RunFailed("a worker process was killed, perhaps for want of memory. What had been finished is kept; run the same again, perhaps with fewer workers.") from e
+        finally: get_reusable_executor().shutdown()  # idle workers would keep this process waiting when it ends
 
 # %% ../nbs/39_workers.ipynb #cluster
 def versions() -> dict:
