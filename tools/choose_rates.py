@@ -5,12 +5,13 @@ network's, so that the default is not brittle. A rule with a pair of rates on it
 What has the best mean validation accuracy is what belongs on the card. No test image is used.
 The table is written to bioplaus/data_files/rates.csv; rows of rules that are not named stay.
 """
-import argparse, contextlib, itertools, os, subprocess
+import argparse, contextlib, itertools, os
 from pathlib import Path
 
 import pandas as pd
 from bioplaus.core import cards
 from bioplaus.data import load_task
+from bioplaus.design import commit
 from bioplaus.network import MLP
 from bioplaus.rule import make_rule
 from bioplaus.search import search_lr
@@ -25,11 +26,6 @@ GRIDS = {"softhebb": COMPETING, "hard-wta": COMPETING, "pretrain": COMPETING, "k
          "oja": SPREADING, "oja-subspace": SPREADING, "sanger": SPREADING, "bcm": ([1e-3, 1e-2, 0.1, 1.0], [0.03, 0.1, 0.3, 1.0, 3.0]),
          "frozen": ([1.0], RATES), "frozen-softhebb": ([1.0], COMPETING[1] + [1000.0])}
 ACTS = ("sigmoid", "tanh", "relu")
-
-
-def commit():
-    "The commit that makes the numbers."
-    return subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=OUT.parent).stdout.strip()
 
 
 def grid(rule):

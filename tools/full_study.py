@@ -12,10 +12,9 @@ from pathlib import Path
 import pandas as pd
 from bioplaus.core import cards
 from bioplaus.data import load_task
-from bioplaus.design import Study, parse_rule
+from bioplaus.design import Study, commit, parse_rule
 from bioplaus.search import search_lr
 from bioplaus.study import run_study
-from choose_rates import commit
 
 ROOT = Path(__file__).resolve().parent.parent
 TUNING_SEED = 1000  # a seed that no part uses for its results
