@@ -1,8 +1,8 @@
 """The full study behind `nbs/tutorials/06_the_hypothesis.ipynb`.   python tools/the_hypothesis.py [--parts PART ...] [--out FOLDER]
 
 Learning rates are tuned once, on ten digits, with seeds that the study doesn't use; then each cell (one rule on one task, ten seeds) is trained and tested.
-Finished cells are read from the tables in nbs/results/, so that a run which was stopped, or goes on elsewhere, computes nothing twice. It needs MNIST and
-Fashion-MNIST (`bioplaus data mnist`), and about eight hours of one core.
+Finished cells are read from the tables in nbs/results/, so that a run which was stopped, or goes on elsewhere, computes nothing twice; two runs may share the
+tables and the folder, each with parts of its own. It needs MNIST and Fashion-MNIST (`bioplaus data mnist`), and about eight hours of one core.
 """
 import argparse
 from dataclasses import replace
@@ -12,6 +12,7 @@ import pandas as pd
 from bioplaus.design import Cell, Study
 from bioplaus.search import best_rates, tune
 from bioplaus.study import run_study
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLES = ROOT / "nbs" / "results"
@@ -39,7 +40,8 @@ def table(name):
 
 
 def add(name, rows):
-    pd.concat([table(name), rows], ignore_index=True).to_csv(TABLES / f"hypothesis_{name}.csv", index=False, float_format="%.5g")
+    with FileLock(TABLES / f".hypothesis_{name}.lock"):
+        pd.concat([table(name), rows], ignore_index=True).to_csv(TABLES / f"hypothesis_{name}.csv", index=False, float_format="%.5g")
 
 
 def rates(rules, out):
