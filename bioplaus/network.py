@@ -150,7 +150,7 @@ class MLP(nn.Module):
     def normalised(self, x: Tensor) -> Tensor:
         "What the first layer sees of pixels `x`: (x − mean) / std."
         mean, std = self.normalise or (0.0, 1.0)
-        return (self.flat(x) - mean) / std
+        return (self.flat(x) - mean).div_(std)
 
     def layers(self):
         "(W, b, activation) of each layer; the last one's activation is the identity."
