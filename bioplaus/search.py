@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pandas as pd, torch
 from tqdm.auto import tqdm
-from .core import BadInput, CannotWrite, cards, choose, whole, written_whole
+from .core import BadInput, cards, choose, whole, written_whole
 from .data import Task, load_task
 from .design import Study, parse_rule
 from .training import Diverged, OtherSettings, differences, fit
+from .workers import claimed
 
 # %% ../nbs/42_search.ipynb #search
 def search_lr(
@@ -102,9 +103,7 @@ def tune(
     for n, v in (("trials", trials), ("at_once", at_once), ("epochs", epochs or study.epochs)): whole(v, n)
     out, rules = Path(out), [r for r in study.checked().rules if "lr" not in parse_rule(r)[1]]
     task = task or load_task(study.tasks[0], max(study.classes, key=lambda c: 99 if c is None else c if isinstance(c, int) else len(c)), study.normalise)
-    try: out.mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise CannotWrite(f"cannot write {out}: {e.strerror or e}. Choose another folder (--out).") from e
-    with tqdm(total=trials * len(rules), desc="tuning", unit="trial", disable=not progress) as bar:
+    with claimed(out), tqdm(total=trials * len(rules), desc="tuning", unit="trial", disable=not progress) as bar:  # what another process has tuned meanwhile isn't tuned again
         rows = [row for r in rules for row in _search(r, task, out / "tuning.db", trials, at_once, _settings(study, epochs or study.epochs), bar)]
     table = pd.DataFrame(rows)
     with written_whole(out / "tuning.csv") as tmp: table.to_csv(tmp, index=False)
