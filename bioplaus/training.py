@@ -382,18 +382,17 @@ def _fitted_to(rule: Rule, task: Task):
     if net.normalise is None: net.normalise = (task.mean, task.std)
     rule.to(task.x_train.device)
 
-def _resumed(run: Run, optimizer) -> bool:
-    "Load the checkpoint in the run's folder, if there is one; its settings must be the same, but for the number of epochs."
-    if run.path is None or not (run.path / CHECKPOINT).exists(): return False
+def _resumed(run: Run) -> dict | None:
+    "Load the checkpoint in the run's folder, if there is one, and return its tensors; its settings must be the same, but for the number of epochs."
+    if run.path is None or not (run.path / CHECKPOINT).exists(): return None
     head, tensors = _read(run.path / CHECKPOINT)
     lines = differences(run.config, json.loads(head["config"]))
     if run.config["fit"]["schedule"] == "constant" and not run.config["task"]["late"]: lines = [d for d in lines if not d.startswith("fit.epochs:")]  # it can be trained further
     if int(head["epoch"]) > run.config["fit"]["epochs"]: lines.append(f"it has {head['epoch']} epochs, {run.config['fit']['epochs']} were asked for")
     if lines: raise OtherSettings(f"{run.path} holds a run with other settings ({'; '.join(lines)}). Choose another folder (--out), or delete this one.")
     _load_weights(run.rule, tensors, run.path / CHECKPOINT)
-    _load_optimizer(optimizer, tensors)
     run.history, run.epoch, run.saved, run.stopped = _history(head), int(head["epoch"]), int(head["epoch"]), head.get("stopped") == "True"
-    return True
+    return tensors
 
 # %% ../nbs/10_training.ipynb #fit
 def fit(
@@ -415,9 +414,8 @@ def fit(
     settings = checked_settings(rule, epochs, lr, batch_size, optimizer, seed, augment, schedule)
     _fitted_to(rule, task)
     run = Run(rule, describe(rule, task, settings), path=Path(out) if out else None)
-    optimizer = make_optimizer(rule, optimizer, settings.lr)
     with tqdm(total=_steps(task, settings, epochs), desc=rule.name, disable=not progress, unit="step", leave=False) as bar:
-        try: _train(run, task, settings, optimizer, augment, callbacks, bar)
+        try: _train(run, task, settings, partial(make_optimizer, rule, optimizer, settings.lr), augment, callbacks, bar)
         except KeyboardInterrupt:
             kept = f"The checkpoint after epoch {run.saved} is in {run.path}; the same call goes on from there." if run.saved >= 0 else "Give fit a folder (out=) to be able to go on."
             bar.write(f"interrupted. {kept}", file=sys.stderr)
@@ -430,17 +428,23 @@ def _steps(task: Task, settings: Settings, epochs: int) -> int:
     images = [len(task.y_train) if (shown := task.indices(e, settings.epochs)) is None else len(shown) for e in range(1, epochs + 1)]
     return sum(-(-n // settings.batch_size) for n in images)
 
-def _train(run: Run, task: Task, settings: Settings, optimizer, augment, callbacks, bar):
-    "The epochs of `fit`, from the start or from a checkpoint."
-    say = partial(bar.write, file=sys.stderr)
-    if not _resumed(run, optimizer):
-        if run.rule.start: run.rule.start(run.rule, run.rule.transform(task.x_train))
-        _record(run, task, 0.0, callbacks)
-        _save(run, optimizer)
+def _begin(run: Run, task: Task, optimizer, callbacks):
+    "What comes before the first epoch."
+    if run.rule.start: run.rule.start(run.rule, run.rule.transform(task.x_train))
+    _record(run, task, 0.0, callbacks)
+    _save(run, optimizer)
+
+def _train(run: Run, task: Task, settings: Settings, make: Callable, augment, callbacks, bar):
+    "The epochs of `fit`, from the start or from a checkpoint, with the optimiser that `make` makes; making one takes a second, which a finished run is spared."
+    say, tensors = partial(bar.write, file=sys.stderr), _resumed(run)
+    finished = run.stopped or run.epoch >= settings.epochs
+    optimizer = None if finished and tensors else make()
+    if tensors is None: _begin(run, task, optimizer, callbacks)
+    elif optimizer: _load_optimizer(optimizer, tensors)
     _watch(run, say)
     done = _steps(task, settings, run.epoch)
     bar.update(done)
-    if run.stopped or run.epoch >= settings.epochs: return
+    if finished: return
     x = run.rule.transform(task.x_train) if augment is None else task.x_train
     step = scheduled(stepper(optimizer, settings.replica_lr), optimizer, settings.schedule, done, bar.total)
     while not run.stopped and run.epoch < settings.epochs:
