@@ -325,7 +325,7 @@ def with_options(
 def study(
     rules: Annotated[list[str], _option("Rules, comma-separated; may be repeated.")] = ["backprop,hebb,hebb-clamp,softhebb"],
     tasks: Annotated[list[str], _option("Tasks, comma-separated, with conditions if need be (mnist:few=10); may be repeated.")] = ["mnist-mini"],
-    classes: Annotated[str, _option("Numbers of classes, each a study of its own; 0 for all of a task.")] = "2,3,10",
+    classes: Annotated[list[str], _option("Numbers of classes, comma-separated, each a study of its own; 0 for all of a task; may be repeated.")] = ["2,3,10"],
     hidden: Annotated[list[str], _option("Sizes of the hidden layers, comma-separated; repeat it for several networks.")] = ["100"],
     act: Act = "sigmoid", epochs: Epochs = 10, lr: Rate = None, batch_size: BatchSize = 32, optimizer: Optimizer = "sgd",
     schedule: Annotated[Optional[str], _option("Of the learning rate: constant, linear or cosine. Default: each rule's own.")] = None,
@@ -344,7 +344,7 @@ def study(
     names, nets = read_names(rules), tuple(tuple(numbers(h, int, "--hidden")) for h in hidden)
     for name in names: choose(name.partition(":")[0], cards(), "rule")
     whole(seeds, "seeds"), whole(workers, "workers"), pick_device(device)
-    settings = dict(rules=with_options(names, options), tasks=read_names(tasks), classes=tuple(c or None for c in numbers(classes, int, "--classes")), seeds=seeds, act=act,
+    settings = dict(rules=with_options(names, options), tasks=read_names(tasks), classes=tuple(c or None for c in numbers(",".join(classes), int, "--classes")), seeds=seeds, act=act,
                     epochs=epochs, hidden=nets if len(nets) > 1 else nets[0], lr=read_lr(lr), batch_size=batch_size, optimizer=optimizer, schedule=schedule, normalise=normalise,
                     augment=augment, images=images, watch=tuple(watch), mediators=read_names(mediators), **({"perturbations": tuple(perturb)} if perturb else {}))
     _study(settings, out, as_json, tune, tensorboard, device=device, workers=workers, scheduler=scheduler)
