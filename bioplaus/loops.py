@@ -39,24 +39,24 @@ class Decoders(nn.Module):
         epochs: int = 5,
         batch_size: int = 100,
         seed: int = 0,     # of the shuffles
+        see: Callable | None = None, # (images, generator) → what the network sees of them, such as noise: then a layer expects the *clean* activity below
     ):
         super().__init__()
         if rule.net.depth < 2: raise BadInput(f"the sizes {rule.net.sizes} have no hidden layer that could expect anything; give at least one hidden size.")
         for l, W in enumerate(list(rule.net.weights)[:-1]):
             self.register_buffer(f"D{l}", W.new_zeros(W.shape[0], W.shape[2], W.shape[1] + 1))  # the last column is c
         for epoch in range(whole(epochs, "epochs")):
-            for batch in torch.randperm(len(x), generator=stream(seed, "decoders", epoch)).split(batch_size): self.learn(rule, x[batch], 1 - epoch / epochs)
+            g = stream(seed, "decoders", epoch)
+            for batch in torch.randperm(len(x), generator=g).split(batch_size): self.learn(rule, x[batch], 1 - epoch / epochs, see and see(x[batch], g))
 
     @torch.no_grad()
-    def learn(self, rule: Rule, x: Tensor, rate: float):
+    def learn(self, rule: Rule, x: Tensor, rate: float, seen: Tensor | None = None):
         "One step of the delta rule on a batch; a step of 1 / ⟨‖r‖²⟩ is always stable."
-        z = rule.transform(x)
-        below = z.expand(rule.net.replicas, -1, -1) if z.dim() == 2 else z
-        for l, r in enumerate(rule.activities(x)[:-1]):
+        layers = rule.activities(x)
+        for l, (below, r) in enumerate(zip((rule.transform(x), *layers), (layers if seen is None else rule.activities(seen))[:-1])):
             one = torch.cat([r, r.new_ones(*r.shape[:-1], 1)], -1)
             step = rate / one.square().sum(-1).mean(-1)[:, None, None]
             getattr(self, f"D{l}").add_(step * mean_outer(below - self(l, r), one))
-            below = r
 
     def forward(self, l: int, r: Tensor) -> Tensor:
         "What layer l + 1 with activity `r` expects of layer l; layer 0 is the image, as the network sees it."

@@ -1,0 +1,77 @@
+"""Control at test time for the full study: the same weights with a loop and without.   python tools/loops_at_test_time.py [--out FOLDER]
+
+The networks are those that `tools/the_hypothesis.py --out FOLDER` has trained. Each loop's settings are chosen once, on validation images under Gaussian noise of 0.3,
+by the mean over all networks of a rule; then it meets the test images, clean and under every noise of the study. The table goes to nbs/results/hypothesis_loops.csv.
+"""
+import argparse
+from pathlib import Path
+
+import pandas as pd, torch
+from bioplaus.attacks import perturbation
+from bioplaus.control import Control, Controller
+from bioplaus.data import load_task
+from bioplaus.design import Cell, commit, evenly
+from bioplaus.loops import Decoders, Generative, Steered
+from bioplaus.training import evaluate, load_run
+from sklearn.decomposition import PCA
+from sklearn.linear_model import Ridge
+from the_hypothesis import CHEAP, NOISY, STUDY, TABLES
+
+TUNED_ON, WAYS = "gaussian:0.3", [(kappa, steps) for kappa in (0.25, 0.5, 0.75, 1.0) for steps in (2, 3, 5)]
+LEAKS = (0.01, 0.1, 1.0, 10.0, 100.0)
+
+
+class Filtered:
+    "A rule that looks at the world through a filter of the pixels."
+    def __init__(self, rule, filter): self.rule, self.net, self.filter = rule, rule.net, filter
+    def predict(self, x): return self.rule.predict(torch.as_tensor(self.filter(x.numpy()), dtype=x.dtype).clamp(0, 1))
+
+
+def filters(task):
+    "What any loop must beat: PCA of the image, and a linear denoiser that has seen noise."
+    noise, pixels = perturbation(TUNED_ON, task.shape), task.x_train.numpy()
+    pca, ridge = PCA(40, random_state=0).fit(pixels), Ridge(100.0).fit(noise(None, task.x_train, None).numpy(), pixels)
+    return {"PCA of the image": lambda a: pca.inverse_transform(pca.transform(a)), "linear denoiser": ridge.predict}
+
+
+def loops(rule, task):
+    "The variants of each loop: {loop: {settings: predictor}}."
+    noise = perturbation(TUNED_ON, task.shape)
+    free, told = Decoders(rule, task.x_train), Decoders(rule, task.x_train, see=lambda x, g: noise(None, x, None, g))
+    steered = {f"leak={leak}": Steered(rule, Control(rule.net, feedback="transposed", controller=Controller(leak=leak))) for leak in LEAKS}
+    return {"own answer": steered} | {name: {f"kappa={k}, steps={n}": Generative(rule, d, k, n) for k, n in WAYS} for name, d in (("generative", free), ("generative, learnt under noise", told))}
+
+
+def chosen(rule, task):
+    "{loop: (settings, predictor, how many variants were looked at)}, by accuracy on 2,000 validation images under noise."
+    def score(p): return evaluate(p, task.x_valid[:2000], task.y_valid[:2000], perturbation(TUNED_ON, task.shape), seed=1)["accuracy"].mean()
+    best = {loop: max(variants.items(), key=lambda v: score(v[1])) for loop, variants in loops(rule, task).items()}
+    return {"no loop": ("", rule, 0)} | {loop: (*v, len(LEAKS) if loop == "own answer" else len(WAYS)) for loop, v in best.items()} | {n: ("", Filtered(rule, f), 0) for n, f in filters(task).items()}
+
+
+def rows(label, task, rule):
+    "One row for each network, loop and condition."
+    noises = [p for p in STUDY.perturbations if p.split(":")[0] in ("gaussian", "salt-and-pepper")]
+    for loop, (settings, predictor, looked) in chosen(rule, task).items():
+        for spec in ("clean", *noises):
+            kind = None if spec == "clean" else perturbation(spec, task.shape)
+            found = evaluate(predictor, *evenly(task, STUDY.images), kind, seed=STUDY.seed)["accuracy"]
+            yield pd.DataFrame({"rule": label, "task": task.name, "classes": task.n_classes, "loop": loop, "settings": settings, "looked": looked, "seed": rule.net.seeds,
+                                "perturbation": spec.split(":")[0], "level": kind.level if kind else 0.0, "accuracy": found.double().numpy(), "commit": commit()})
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--out", type=Path, default=TABLES.parent.parent / "_build" / "hypothesis", help="folder of the cells (default: _build/hypothesis)")
+    a, found = p.parse_args(), []
+    for name in ("mnist", "fashion-mnist"):
+        task = load_task(name, 10, STUDY.normalise, device="cpu")
+        for label in (*CHEAP[:2], *NOISY):
+            models = list((a.out / Cell(label, name, 10).key / "models").glob("*.safetensors"))
+            if not models: print(f"{label} on {name}: not trained yet"); continue
+            with torch.no_grad(): found += rows(label, task, load_run(models[0]).rule)
+            print(f"{label} on {name}: done", flush=True)
+    pd.concat(found).to_csv(TABLES / "hypothesis_loops.csv", index=False, float_format="%.5g")
+
+
+if __name__ == "__main__": main()
