@@ -110,14 +110,13 @@ def weight_images(
     title: str = "",
 ) -> plt.Figure:
     "A grid of first-layer weights: a row for each stage, a column for each unit."
-    rows = {name: [as_image(w) for w in np.asarray(W)[:units]] for name, W in stages.items()}
-    n = min(units, *map(len, rows.values()))
-    fig, axes = plt.subplots(len(rows), n, figsize=(0.85 * n, 0.9 * len(rows) + 0.3), squeeze=False)
-    for (name, W), line in zip(rows.items(), axes):
-        for w, ax in zip(W, line):
-            ax.imshow(w, cmap="RdBu_r", vmin=-abs(w).max(), vmax=abs(w).max())
-            ax.set(xticks=[], yticks=[])
-        line[0].set_ylabel(name, fontsize=8)
+    rows = {name: [as_image(w) / (abs(w).max() or 1) for w in np.asarray(W)[:units]] for name, W in stages.items()}
+    fig, axes = plt.subplots(len(rows), 1, figsize=(0.85 * max(map(len, rows.values())), 0.9 * len(rows) + 0.3), squeeze=False, layout="constrained")
+    for (name, images), ax in zip(rows.items(), axes[:, 0]):
+        gap = np.full((len(images[0]), max(1, len(images[0]) // 12)), np.nan)
+        ax.imshow(np.hstack([part for w in images for part in (gap, w)][1:]), cmap=plt.get_cmap("RdBu_r").with_extremes(bad="0.8"), vmin=-1, vmax=1)
+        ax.set(xticks=[], yticks=[]), ax.spines[:].set_color("0.8")
+        ax.set_ylabel(name, fontsize=8, rotation=0, ha="right", va="center")
     fig.suptitle(title, fontsize=9)
     return fig
 
