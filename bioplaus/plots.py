@@ -244,7 +244,7 @@ def rsa_matrix(
         i, j = names.index(r.a), names.index(r.b)
         m[i, j] = m[j, i] = r.similarity
     low = min(0.0, np.nanmin(m))
-    ax.imshow(m, cmap="cividis", vmin=low, vmax=1)
+    ax.imshow(m, cmap="cividis", vmin=low, vmax=1, aspect="auto")
     for r in table.itertuples():
         for i, j in {(names.index(r.a), names.index(r.b)), (names.index(r.b), names.index(r.a))}:
             text = f"{r.similarity:.2f}" + (f" ± {r.half:.2f}" if i == j else f"{'*' if r.gap > r.gap_half else ''}\n({r.gap:.2f} ± {r.gap_half:.2f})")
