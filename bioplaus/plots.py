@@ -124,10 +124,13 @@ def weight_images(
 def change_maps(
     changes: dict[str, np.ndarray], # name → change of each pixel's synapses, (pixels,), as an array or tensor
 ) -> plt.Figure:
-    "A row of pictures: where each rule has changed its first layer."
+    "Pictures, five in a row: where each rule has changed its first layer."
     pictures = {name: as_image(change) for name, change in changes.items()}
-    fig, axes = plt.subplots(1, len(pictures), figsize=(1.9 * len(pictures), 2.2), squeeze=False)
-    for (name, picture), ax in zip(pictures.items(), axes[0]):
+    columns = min(5, len(pictures))
+    rows = -(-len(pictures) // columns)
+    fig, axes = plt.subplots(rows, columns, figsize=(1.9 * columns, 2.2 * rows), squeeze=False)
+    for ax in axes.flat[len(pictures):]: ax.remove()
+    for (name, picture), ax in zip(pictures.items(), axes.flat):
         ax.imshow(picture, cmap="Purples", vmin=0)
         ax.set(xticks=[], yticks=[]); ax.set_title(f"{name}\nlargest {picture.max():.2g}", fontsize=9)
     fig.tight_layout()

@@ -365,7 +365,7 @@ def network_figures(
 def _panels(n: int, width: float = 2.4, most: int = 5) -> tuple[Figure, list]:
     "A figure with n panels, at most five in a row."
     rows, columns = -(-n // most), min(n, most)
-    fig, axes = plt.subplots(rows, columns, figsize=(width * columns, 2.6 * rows), squeeze=False, layout="constrained")
+    fig, axes = plt.subplots(rows, columns, figsize=(width * columns, 2.75 * rows - 0.15), squeeze=False, layout="constrained")
     for ax in axes.flat[n:]: ax.remove()
     return fig, list(axes.flat[:n])
 
@@ -501,7 +501,7 @@ _SHOWN = {  # the title of each figure, and what it shows
            "the ceiling of two rules is the geometric mean of theirs. In brackets the gap to it, ± 95% interval over seeds and images; * where that doesn't hold zero: these rules differ by more than their seeds do. Rules whose layer has collapsed, or of which fewer than two seeds are left, are not shown."),
     "perturbed": ("What noise and attacks do to the last hidden layer", "RDMs as above of each rule's last hidden layer, for clean images and under {under} (levels in units of the pixel range; an attack is made for each network). ρ to clean: Spearman's correlation with the RDM of the same network on clean images, mean ± 95% interval over {seeds} seeds; 1: these images keep their arrangement."),
     "tsne": ("The last hidden layer in a plane", "Every second one of these images is a dot; last hidden layer of the first seed. Left: the first two principal components. Then t-SNE (perplexity {perplexity:g}, seed 0), which keeps neighbours together and says little about large distances{also}. "
-            "Below: trustworthiness (1: neighbours in the picture are neighbours in the layer; chance is about 0.5), and the share of images whose 5 nearest neighbours in the picture (in the layer) vote for their class. Rules whose layer has collapsed are not shown."),
+            "Below: trustworthiness (1: neighbours in the picture are neighbours in the layer; chance is about 0.5), and the share of images whose 5 nearest neighbours in the picture (in the layer) vote for their class; an attack can raise it where it pushes images of one class the same way. Rules whose layer has collapsed are not shown."),
     "classes": ("Accuracy of each class", "On these images: mean and 95% t-interval over {seeds} seeds."),
     "confusion": ("What is taken for what", "What each rule answers, by true class: share of these images, mean over {seeds} seeds; white: never, dark: always."),
     "activity": ("How active is the last hidden layer?", "Activity relative to the layer's largest: share of pairs of unit and image, all {seeds} seeds. A single bar at 0 or 1 is a layer that has collapsed or is saturated."),
