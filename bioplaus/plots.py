@@ -110,14 +110,13 @@ def weight_images(
     title: str = "",
 ) -> plt.Figure:
     "A grid of first-layer weights: a row for each stage, a column for each unit."
-    rows = {name: [as_image(w) for w in np.asarray(W)[:units]] for name, W in stages.items()}
-    n = min(units, *map(len, rows.values()))
-    fig, axes = plt.subplots(len(rows), n, figsize=(0.85 * n, 0.9 * len(rows) + 0.3), squeeze=False)
-    for (name, W), line in zip(rows.items(), axes):
-        for w, ax in zip(W, line):
-            ax.imshow(w, cmap="RdBu_r", vmin=-abs(w).max(), vmax=abs(w).max())
-            ax.set(xticks=[], yticks=[])
-        line[0].set_ylabel(name, fontsize=8)
+    rows = {name: [as_image(w) / (abs(w).max() or 1) for w in np.asarray(W)[:units]] for name, W in stages.items()}
+    fig, axes = plt.subplots(len(rows), 1, figsize=(0.85 * max(map(len, rows.values())), 0.9 * len(rows) + 0.3), squeeze=False, layout="constrained")
+    for (name, images), ax in zip(rows.items(), axes[:, 0]):
+        gap = np.full((len(images[0]), max(1, len(images[0]) // 12)), np.nan)
+        ax.imshow(np.hstack([part for w in images for part in (gap, w)][1:]), cmap=plt.get_cmap("RdBu_r").with_extremes(bad="0.8"), vmin=-1, vmax=1)
+        ax.set(xticks=[], yticks=[]), ax.spines[:].set_color("0.8")
+        ax.set_ylabel(name, fontsize=8, rotation=0, ha="right", va="center")
     fig.suptitle(title, fontsize=9)
     return fig
 
@@ -125,10 +124,13 @@ def weight_images(
 def change_maps(
     changes: dict[str, np.ndarray], # name → change of each pixel's synapses, (pixels,), as an array or tensor
 ) -> plt.Figure:
-    "A row of pictures: where each rule has changed its first layer."
+    "Pictures, five in a row: where each rule has changed its first layer."
     pictures = {name: as_image(change) for name, change in changes.items()}
-    fig, axes = plt.subplots(1, len(pictures), figsize=(1.9 * len(pictures), 2.2), squeeze=False)
-    for (name, picture), ax in zip(pictures.items(), axes[0]):
+    columns = min(5, len(pictures))
+    rows = -(-len(pictures) // columns)
+    fig, axes = plt.subplots(rows, columns, figsize=(1.9 * columns, 2.2 * rows), squeeze=False)
+    for ax in axes.flat[len(pictures):]: ax.remove()
+    for (name, picture), ax in zip(pictures.items(), axes.flat):
         ax.imshow(picture, cmap="Purples", vmin=0)
         ax.set(xticks=[], yticks=[]); ax.set_title(f"{name}\nlargest {picture.max():.2g}", fontsize=9)
     fig.tight_layout()
@@ -245,7 +247,7 @@ def rsa_matrix(
         i, j = names.index(r.a), names.index(r.b)
         m[i, j] = m[j, i] = r.similarity
     low = min(0.0, np.nanmin(m))
-    ax.imshow(m, cmap="cividis", vmin=low, vmax=1)
+    ax.imshow(m, cmap="cividis", vmin=low, vmax=1, aspect="auto")
     for r in table.itertuples():
         for i, j in {(names.index(r.a), names.index(r.b)), (names.index(r.b), names.index(r.a))}:
             text = f"{r.similarity:.2f}" + (f" ± {r.half:.2f}" if i == j else f"{'*' if r.gap > r.gap_half else ''}\n({r.gap:.2f} ± {r.gap_half:.2f})")

@@ -2,11 +2,17 @@
 import pytest, torch
 from torch.testing import assert_close
 
+from bioplaus.attacks import FGSM
 from bioplaus.data import load_task
+from bioplaus.geometry import contrast, participation_ratio, probe, selectivity, sparseness
 from bioplaus.hebbian import effective_rank, oja, oja_subspace
+from bioplaus.mediators import margin
 from bioplaus.network import MLP
+from bioplaus.noise import Gaussian
+from bioplaus.representations import activities, rdm
 from bioplaus.rule import Backprop, Delta, Rule, make_rule, mean_outer, what_it_sees
-from bioplaus.training import fit
+from bioplaus.similarity import cka, procrustes, rsa
+from bioplaus.training import evaluate, fit
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +121,80 @@ def test_10_the_best_epoch_flatters():
     g = torch.Generator().manual_seed(0)
     measured = 0.9 + (0.9 * 0.1 / 1000) ** 0.5 * torch.randn(20_000, 20, generator=g)
     assert 0.016 < (measured.max(1).values - 0.9).mean() < 0.020
+
+
+def answers(*shape, seed=0): return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_30_which_distance_notices():
+    a, labels = answers(2, 60, 9), torch.arange(60) % 4
+    of = lambda r, metric: rdm(r, metric, labels if metric == "crossnobis" else None).d
+    for metric, louder in (("correlation", 1), ("cosine", 1), ("euclidean", 9), ("crossnobis", 9)):
+        assert_close(of(3 * a, metric), louder * of(a, metric))
+        assert torch.allclose(of(a + 1, metric), of(a, metric)) == (metric != "cosine")
+
+
+def test_30_half_of_the_distances_of_noise_are_negative():
+    d = rdm(torch.randn(200, 100, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64), "crossnobis", torch.arange(100) % 5).vectors
+    assert 0.45 < (d < 0).double().mean() < 0.6 and abs(d.mean()) < 4 * d.mean(1).std() / 200 ** 0.5
+    assert d.clamp(min=0).mean() > 5 * abs(d.mean())
+
+
+def test_31_the_same_seed_is_alike_before_it_has_learnt(digits):
+    a, b = (activities(make_rule(name, MLP((64, 30, 10), act="tanh", replicas=4)), digits.x_test[:80], 1)[1] for name in ("backprop", "fa"))
+    alike = rsa(rdm(a), rdm(b))
+    assert_close(alike.diagonal(), torch.ones(4, dtype=alike.dtype)) and alike[~torch.eye(4, dtype=torch.bool)].max() < 0.9
+
+
+def test_31_a_copy_changes_nothing_and_a_stretch_does():
+    a = answers(1, 50, 10)
+    copied, stretched = torch.cat([a, a], -1), a * torch.tensor([100.0] + [1.0] * 9)
+    assert_close(torch.stack([cka(a, copied), rsa(rdm(a), rdm(copied)), 1 - procrustes(a, copied)]), torch.ones(3, 1, 1, dtype=a.dtype))
+    assert cka(a, stretched).item() < 0.6 and rsa(rdm(a), rdm(stretched)).item() < 0.6 and procrustes(a, stretched).item() > 0.4
+    y = (a[0, :, 1] > a[0, :, 2]).long()
+    assert_close(probe(a[:, :40], y[:40], a[:, 40:], y[40:], (1e-9,)), probe(stretched[:, :40], y[:40], stretched[:, 40:], y[40:], (1e-9,)))
+
+
+def test_32_what_louder_and_higher_change():
+    a, y = answers(2, 60, 8), torch.arange(60) % 3
+    measures = {"ratio": lambda r: contrast(r, y)["ratio"], "dimensions": participation_ratio, "selectivity": lambda r: selectivity(r, y), "sparseness": sparseness}
+    for name, f in measures.items():
+        assert_close(f(10 * a), f(a))
+        if name in ("ratio", "dimensions"): assert_close(f(a + 1), f(a))
+        else: assert (f(a + 1) < f(a)).all()
+    assert_close(contrast(10 * a, y)["within"], 100 * contrast(a, y)["within"])
+
+
+def test_32_ten_points_span_nine_dimensions():
+    a = torch.eye(10, dtype=torch.float64).repeat(5, 1)[None]
+    assert_close(participation_ratio(a), torch.tensor([9.0], dtype=torch.float64))
+    assert contrast(a, torch.arange(10).repeat(5))["ratio"].item() < 1e-12
+
+
+def straight(pixels):
+    "A linear rule with two classes and unit normal, all pixels alike, and images at a distance of 0.3 from its boundary."
+    rule = make_rule("linear", MLP((pixels, 2), normalise=(0.5, 1.0)).double())
+    w = torch.ones(pixels, dtype=torch.float64) / pixels ** 0.5
+    with torch.no_grad(): rule.net.weights[0].copy_(torch.stack([-w, w])[None] / 2), rule.net.biases[0].zero_()
+    return rule, (0.5 + 0.3 * w).expand(4000, -1), torch.ones(4000, dtype=torch.long)
+
+
+def test_33_the_same_margin_in_more_pixels():
+    for pixels in (64, 784):
+        rule, x, y = straight(pixels)
+        assert_close(margin(rule, x, y).item(), 0.3, rtol=1e-5, atol=0)
+        assert abs(evaluate(rule, x, y, Gaussian(0.3))["accuracy"].item() - 0.8413) < 0.025  # Φ(1)
+        for factor, right in ((0.99, 1), (1.01, 0)): assert evaluate(rule, x, y, FGSM(factor * 0.3 / pixels ** 0.5))["accuracy"].item() == right
+
+
+def test_33_saturated_units_make_the_margin_large(digits):
+    rule = fit(make_rule("backprop", MLP((64, 30, 10), replicas=3)), digits, epochs=20, progress=False).rule
+    x, y = digits.x_test, digits.y_test
+    measured = lambda: (margin(rule, x, y).mean(), evaluate(rule, x, y, Gaussian(0.2))["accuracy"].mean())
+    found = [measured()]
+    for factor in (30, 10):
+        with torch.no_grad():
+            for p in (rule.net.weights[0], rule.net.biases[0]): p *= factor
+        found.append(measured())
+    margins, right = zip(*found)
+    assert margins[1] > 2 * margins[0] and margins[2] > 1e6 and right[0] > right[1] >= right[2]

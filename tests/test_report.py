@@ -1,12 +1,18 @@
 """The report of a small study: in a browser without a network, and its tables in other people's programs."""
-import csv, re, shutil, subprocess, sys, time
+import csv, json, re, shutil, subprocess, sys, time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np, pandas as pd, pytest
+import numpy as np, pandas as pd, pytest, torch
 import bioplaus.report as report
+from bioplaus.core import cards
+from bioplaus.data import load_task
+from bioplaus.network import MLP
+from bioplaus.rule import make_rule
 from bioplaus.stats import permutation
 from bioplaus.study import Study, load_study, run_study
+from bioplaus.training import fit, untrained
+from bioplaus.updates import mini_batches
 
 ROOT = Path(__file__).parent.parent
 
@@ -59,7 +65,7 @@ def test_in_a_browser(page, width, scheme, browser):
     tab.goto(page.as_uri(), wait_until="load")
     tab.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     assert tab.evaluate("document.documentElement.scrollWidth") <= width and not tab.evaluate(CUT_OFF)
-    assert tab.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0 && i.alt.length > 10)") and tab.locator("img").count() == 10
+    assert tab.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0 && i.alt.length > 10)") and tab.locator("img").count() == 2 + 10
     assert tab.locator("h1, h2").all_inner_texts()[:2] == ["Learning rules compared", "2 cells failed"]
     assert "<script>alert(1)</script>" in tab.locator(".failures").inner_text() and "x" * 400 in tab.locator(".failures").inner_text()
     assert not asked and not complaints
@@ -84,7 +90,7 @@ def tables(page, ending): return sorted((page.parent / "tables").glob(f"*.{endin
 
 
 def test_every_table_is_there_in_three_forms(page):
-    names = [f"digits_{labels}_20_{kind}" for labels in ("0-1", "0-1-2-3-4-5-6-7-8-9") for kind in ("accuracy", "differences", "statistics", "checks", "means")] + ["settings", "failures"]
+    names = [f"digits_{labels}_20_{kind}" for labels in ("0-1", "0-1-2-3-4-5-6-7-8-9") for kind in ("accuracy", "differences", "statistics", "checks", "means")] + ["settings", "failures", "updates", "updates_cosine"]
     for ending in ("csv", "md", "tex"): assert [f.stem for f in tables(page, ending)] == sorted(names)
     assert page.read_text(encoding="utf-8").count("<table") == len(names)
 
@@ -97,6 +103,31 @@ def test_csv_holds_the_numbers(page):
     assert np.isclose(row.difference, (clean.hebb - clean.backprop).mean()) and np.isclose(row.p, permutation(clean.hebb, clean.backprop).p)
     means = pd.read_csv(page.parent / "tables" / "digits_0-1-2-3-4-5-6-7-8-9_20_means.csv").set_index(["condition", "rule"])
     assert np.isclose(means.loc[("clean", "softhebb"), "sd"], clean.softhebb.std()) and means.n.eq(6).all()
+
+
+@pytest.mark.parametrize("name", cards())
+def test_weights_before_training_are_made_again(name):
+    "All that a rule is made of, feedback weights included, as `fit` had it at epoch 0."
+    task, seen = load_task("digits:few=5", device="cpu"), {}
+    first = lambda run: seen.setdefault("state", {k: v.clone() for k, v in run.rule.state_dict().items()}) and None
+    hidden = () if name == "linear" else (12, 12)
+    run = fit(make_rule(name, MLP((64, *hidden, 10), act="tanh", replicas=2, seed=3)), task, epochs=1, callbacks=[first], progress=False)
+    again = untrained(json.loads(json.dumps(run.config)), task.x_train).state_dict()
+    for k, v in seen["state"].items(): assert torch.equal(v, again[k]), k
+
+
+def test_updates_are_those_of_the_stored_networks(page, folder):
+    "The mean cosine of clamped Hebb's output layer, by autograd and by hand."
+    task, runs = report._networks(folder, load_study(folder))
+    rows = pd.read_csv(page.parent / "tables" / "updates.csv").query("rule == 'hebb-clamp' and layer == 'output'").set_index("moment")
+    for moment, rule in (("start", untrained(runs["hebb-clamp"].config, task.x_train)), ("end", runs["hebb-clamp"].rule)):
+        cosines = []
+        for x, y in mini_batches(task.x_train, task.y_train, 10, 32):
+            rule(x, y)
+            mine = rule.net.weights[-1].grad.clone()
+            true, = torch.autograd.grad(sum(torch.nn.functional.cross_entropy(z, y) for z in rule.predict(x)), rule.net.weights[-1])
+            cosines.append(torch.cosine_similarity(mine.flatten(1), true.flatten(1)))
+        np.testing.assert_allclose(rows.cosine[moment], torch.stack(cosines).detach().mean(), atol=1e-4)
 
 
 def test_markdown_has_as_many_cells_in_every_row(page):
