@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PIECE', 'SCHEDULES', 'OPTIMIZERS', 'CHECKPOINT', 'evaluate', 'Settings', 'by_layer', 'label', 'checked_settings',
            'make_optimizer', 'stepper', 'scheduled', 'code_of', 'describe', 'differences', 'Run', 'Corrupt',
-           'OtherSettings', 'save_model', 'load_run', 'keep_memory', 'train_epoch', 'StopTraining', 'Diverged',
-           'augmentation', 'fit']
+           'OtherSettings', 'save_model', 'untrained', 'load_run', 'keep_memory', 'train_epoch', 'StopTraining',
+           'Diverged', 'augmentation', 'fit']
 
 # %% ../nbs/10_training.ipynb #imports
 import ctypes, inspect, io, json, math, sys, time, zlib
@@ -280,6 +280,23 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict):
 def _history(head: dict) -> pd.DataFrame:
     return pd.read_json(io.StringIO(head["history"]), orient="split", dtype=False, precise_float=True)
 
+# %% ../nbs/10_training.ipynb #untrained
+def _as_built(config: dict) -> Rule:
+    rule = make_rule(config["rule"], MLP(**config["net"]), **config["options"])
+    rule.net.normalise = config["net"]["normalise"]
+    return rule
+
+def untrained(
+    config: dict,  # a run's settings: `run.config`
+    x: Tensor,     # (N, pixels) its training images
+) -> Rule:
+    "The rule and its networks as they were before training."
+    return _started(_as_built(config), x)
+
+def _started(rule: Rule, x: Tensor) -> Rule:
+    if rule.start: rule.start(rule, rule.transform(x))
+    return rule
+
 # %% ../nbs/10_training.ipynb #load-run
 def load_run(
     path: str | Path,         # a run's folder, or its checkpoint file
@@ -290,7 +307,7 @@ def load_run(
     file = path if path.suffix == ".safetensors" else path / CHECKPOINT
     head, tensors = _read(file)
     config = json.loads(head["config"])
-    if rule is None: rule = make_rule(config["rule"], MLP(**config["net"]), **config["options"])
+    if rule is None: rule = _as_built(config)
     rule.net.normalise = config["net"]["normalise"]
     _load_weights(rule, tensors, file)
     return Run(rule, config, _history(head), int(head["epoch"]), file.parent)
@@ -430,7 +447,7 @@ def _steps(task: Task, settings: Settings, epochs: int) -> int:
 
 def _begin(run: Run, task: Task, optimizer, callbacks):
     "What comes before the first epoch."
-    if run.rule.start: run.rule.start(run.rule, run.rule.transform(task.x_train))
+    _started(run.rule, task.x_train)
     _record(run, task, 0.0, callbacks)
     _save(run, optimizer)
 
