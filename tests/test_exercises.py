@@ -11,6 +11,7 @@ from bioplaus.attacks import FGSM, PGD, blind_share, transfer
 from bioplaus.controls import Smoothed
 from bioplaus.core import cards
 from bioplaus.data import load_task
+from bioplaus.feedback import alignment
 from bioplaus.hebbian import effective_rank, fair_pace, oja, oja_subspace
 from bioplaus.loops import Decoders, Generative
 from bioplaus.network import MLP
@@ -331,3 +332,20 @@ def test_tutorial_07_unlabelled_images_help_and_classes_are_forgotten(digits):
         before = fit(make_rule(name, net()), part(~nine), 10, lr, progress=False).rule
         assert accuracy(before, digits.x_test[seen], digits.y_test[seen]) > 0.94
         assert accuracy(fit(before, part(nine), 1, lr, progress=False).rule, digits.x_test[seen], digits.y_test[seen]) < (0.2 if name == "backprop" else 0.7)
+
+
+def test_tutorial_02_feedback_that_starts_with_the_wrong_sign():
+    task, rule = load_task("mnist-mini", device="cpu"), make_rule("fa", MLP((784, 64, 64, 10), act="tanh"))
+    with torch.no_grad():
+        for l in (1, 2): getattr(rule.teacher, f"B{l + 1}").copy_(-rule.net.weights[l])
+    assert min(a.item() for a in alignment(rule).values()) > 179
+    run = fit(rule, task, 2, 0.1, progress=False)
+    frozen = fit(make_rule("frozen", MLP((784, 64, 64, 10), act="tanh")), task, 2, progress=False)
+    assert alignment(run.rule)["angle_3"] < 85 and alignment(run.rule)["angle_2"] < 130
+    assert run.final.valid_accuracy.mean() > max(0.88, frozen.final.valid_accuracy.mean() + 0.05)
+
+
+def test_tutorial_02_who_reads_other_weights():
+    reads = {n for n in ("fa", "dfa", "usf", "brsf", "frsf", "kolen-pollack", "weight-mirror", "dfc", "dfc-ss", "dfc-ssa", "strong-dfc", "contrastive-control", "node-perturbation", "weight-perturbation", "reward-hebb")
+             if "transported weights" in cards()[n].sees}  # the chapters' notebooks measure that the cards are right
+    assert reads == {"usf", "brsf", "frsf", "dfc-ssa"}
