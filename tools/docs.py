@@ -18,6 +18,8 @@ REFERENCE = re.compile(r"(?<![\w`\[@])@((?:eq|fig)-[\w-]+)")
 FIGURE = re.compile(r"^#\| label: (fig-[\w-]+)", re.M)
 CAPTION = re.compile(r"^#\| fig-cap: (.+)$", re.M)
 NOTEBOOK = re.compile(r"\b[\w-]+\.ipynb\b")
+FENCE = re.compile(r"^```python\n.*?^```$", re.M | re.S)
+LINKED = re.compile(r"\[`([^`\]]+)`\]\([^()]*\)")
 TWICE = re.compile(r"\[\[(`[^`]+`)\]\([^()]*\)\]\(([^()]*)\)")  # nbdev makes a link of a name that is in a link already
 
 
@@ -141,7 +143,8 @@ def resolve(nb, links):
             source, c["outputs"] = numbers.caption(source), joined_streams(c.get("outputs", []))
             for data in (o.get("data", {}) for o in c["outputs"]):
                 if "image/png" in data: data["image/png"] = lighter(data["image/png"])
-                if "text/markdown" in data: data["text/markdown"] = links(joined(data["text/markdown"]))
+                if "text/markdown" in data: data["text/markdown"] = FENCE.sub(lambda m: LINKED.sub(r"\1", m[0]), links(joined(data["text/markdown"])))  # nbdev makes links in signatures too
+                if "text/html" in data: data["text/html"] = joined(data["text/html"]).replace(" ± ", " ±&nbsp;").replace(" †", "&nbsp;†")
         c["source"] = source
     for c in markdown: c["source"] = numbers.references(c["source"])
     nb["metadata"].pop("widgets", None)
