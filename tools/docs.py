@@ -260,13 +260,26 @@ addEventListener("load", reach); addEventListener("resize", reach);
 })();</script>"""
 
 
+CODE = re.compile(r'(<code class="sourceCode[^"]*">)(.*?)(</code>)', re.S)
+
+
+def in_lines(match):
+    "Highlighted code with an element for each line that knows its indentation, so that what is wrapped hangs below it."
+    spans, lines = [], []
+    for line in match[2].split("\n"):
+        plain, opened = re.sub(r"<[^>]*>", "", line), "".join(spans)
+        for tag in re.findall(r"<span[^>]*>|</span>", line): spans.append(tag) if tag != "</span>" else spans.pop()
+        lines.append(f'<span class="line" style="--indent:{len(plain) - len(plain.lstrip(" "))}ch">{opened}{line}{"</span>" * len(spans)}</span>')
+    return match[1] + "\n".join(lines) + match[3]
+
+
 def finish(out):
-    "In every page: names and roles for screen readers, what scrolls in reach of the keyboard, and KaTeX where it lies."
+    "In every page: names and roles for screen readers, what scrolls in reach of the keyboard, code line by line, and KaTeX where it lies."
     for page in out.rglob("*.html"):
         text, up = page.read_text(encoding="utf-8"), "../" * (len(page.relative_to(out).parts) - 1)
         text = text.replace('="site_libs/katex', f'="{up}site_libs/katex')  # as every address on the page, relative to its folder
         for old, new in [*NAMED, ("</body>", f"{REACHABLE}</body>")]: text = text.replace(old, new)
-        page.write_text(text, encoding="utf-8")
+        page.write_text(CODE.sub(in_lines, text), encoding="utf-8")
 
 
 def replace(site, out):
