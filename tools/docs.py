@@ -6,7 +6,7 @@ output-file names, numbers of equations and figures, words for those who can't s
 that lies beside the pages, so that the site works offline.
 README.md is written here and nowhere else.
 """
-import argparse, base64, io, json, os, re, shutil, subprocess, sys, time
+import argparse, base64, io, json, os, re, shutil, struct, subprocess, sys, time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -273,13 +273,23 @@ def in_lines(match):
     return match[1] + "\n".join(lines) + match[3]
 
 
+MESSAGE = re.compile(r"<pre><code>(?=[A-Z]\w+: )")
+PICTURE = re.compile(r'<img (?=[^>]*src="data:image/png;base64,([^"]{32}))')
+
+
+def marked(match):
+    "A picture more than twice as wide as it is high gets a class of its own: on a phone it would be too small to read."
+    width, height = struct.unpack(">II", base64.b64decode(match[1])[16:24])
+    return '<img class="wide" ' if width > 2 * height else match[0]
+
+
 def finish(out):
-    "In every page: names and roles for screen readers, what scrolls in reach of the keyboard, code line by line, and KaTeX where it lies."
+    "In every page: names and roles for screen readers, what scrolls in reach of the keyboard, code line by line, wide pictures and error messages marked, and KaTeX where it lies."
     for page in out.rglob("*.html"):
         text, up = page.read_text(encoding="utf-8"), "../" * (len(page.relative_to(out).parts) - 1)
         text = text.replace('="site_libs/katex', f'="{up}site_libs/katex')  # as every address on the page, relative to its folder
         for old, new in [*NAMED, ("</body>", f"{REACHABLE}</body>")]: text = text.replace(old, new)
-        page.write_text(CODE.sub(in_lines, text), encoding="utf-8")
+        page.write_text(MESSAGE.sub('<pre class="message"><code>', PICTURE.sub(marked, CODE.sub(in_lines, text))), encoding="utf-8")
 
 
 def replace(site, out):
