@@ -121,6 +121,18 @@ def joined_streams(outputs):
     return out
 
 
+def aligned(html):
+    "A pandas table whose columns of words are marked, XX"
+    rows = [re.findall(r"<t[hd][^>]*>.*?</t[hd]>", row, re.S) for row in re.findall(r"<tr.*?</tr>", html, re.S)]
+    cells = [[c for c in row if c.startswith("<td")] for row in rows]
+    width = max(map(len, cells), default=0)
+    words = [k for k in range(width) if all(re.search(r">\s*<|[^\W\d_]{3}.*</td>", row[k], re.S) for row in cells if row)]
+    for row, own in zip(rows, cells):
+        for old in ([own[k] for k in words] if own else [row[k - width] for k in words if len(row) > width]):
+            html = html.replace(old, re.sub(r"^<(t[hd])>", r'<\1 class="words">', old))
+    return html
+
+
 def lighter(png):
     "A large picture with 256 colours, in base64: a third of the weight, and hardly another look."
     from PIL import Image
@@ -144,7 +156,7 @@ def resolve(nb, links):
             for data in (o.get("data", {}) for o in c["outputs"]):
                 if "image/png" in data: data["image/png"] = lighter(data["image/png"])
                 if "text/markdown" in data: data["text/markdown"] = FENCE.sub(lambda m: LINKED.sub(r"\1", m[0]), links(joined(data["text/markdown"])))  # nbdev makes links in signatures too
-                if "text/html" in data: data["text/html"] = joined(data["text/html"]).replace(" ± ", " ±&nbsp;").replace(" †", "&nbsp;†")
+                if "text/html" in data: data["text/html"] = aligned(joined(data["text/html"])).replace(" ± ", " ±&nbsp;").replace(" †", "&nbsp;†")
         c["source"] = source
     for c in markdown: c["source"] = numbers.references(c["source"])
     nb["metadata"].pop("widgets", None)
@@ -278,9 +290,9 @@ PICTURE = re.compile(r'<img (?=[^>]*src="data:image/png;base64,([^"]{32}))')
 
 
 def marked(match):
-    "A picture more than twice as wide as it is high gets a class of its own: on a phone it would be too small to read."
+    "A large or wide picture gets a class of its own, and the least width at which it can be read: a phone has less, and lets it scroll."
     width, height = struct.unpack(">II", base64.b64decode(match[1])[16:24])
-    return '<img class="wide" ' if width > 2 * height else match[0]
+    return f'<img class="wide" style="--least: {0.7 * width:.0f}px" ' if width >= 700 or width > 2.5 * height else match[0]
 
 
 def finish(out):
