@@ -156,7 +156,7 @@ def resolve(nb, links):
             for data in (o.get("data", {}) for o in c["outputs"]):
                 if "image/png" in data: data["image/png"] = lighter(data["image/png"])
                 if "text/markdown" in data: data["text/markdown"] = FENCE.sub(lambda m: LINKED.sub(r"\1", m[0]), links(joined(data["text/markdown"])))  # nbdev makes links in signatures too
-                if "text/html" in data: data["text/html"] = aligned(joined(data["text/html"])).replace(" ± ", " ±&nbsp;").replace(" †", "&nbsp;†")
+                if "text/html" in data: data["text/html"] = re.sub(r"(?<= [±≤]) | (?=[†✓✗])", "&nbsp;", aligned(joined(data["text/html"])))
         c["source"] = source
     for c in markdown: c["source"] = numbers.references(c["source"])
     nb["metadata"].pop("widgets", None)
