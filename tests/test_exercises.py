@@ -1,15 +1,26 @@
 "What the folded answers of the chapters' exercises say."
-import pytest, torch
+import copy, math
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pandas as pd, pytest, torch
+from sklearn.linear_model import Ridge
 from torch.testing import assert_close
 
-from bioplaus.attacks import FGSM
+from bioplaus.attacks import FGSM, PGD, blind_share, transfer
+from bioplaus.controls import Smoothed
+from bioplaus.core import cards
 from bioplaus.data import load_task
+from bioplaus.feedback import alignment
 from bioplaus.geometry import contrast, participation_ratio, probe, selectivity, sparseness
-from bioplaus.hebbian import effective_rank, oja, oja_subspace
+from bioplaus.hebbian import effective_rank, fair_pace, oja, oja_subspace
+from bioplaus.loops import Decoders, Generative
 from bioplaus.mediators import margin
 from bioplaus.network import MLP
-from bioplaus.noise import Gaussian
+from bioplaus.noise import Gaussian, WeightNoise, corrupted, perturbation
+from bioplaus.readout import competing, outstar
 from bioplaus.representations import activities, rdm
+from bioplaus.robustness import corruption_error, matched_difference
 from bioplaus.rule import Backprop, Delta, Rule, make_rule, mean_outer, what_it_sees
 from bioplaus.similarity import cka, procrustes, rsa
 from bioplaus.training import evaluate, fit
@@ -20,6 +31,46 @@ def digits(): return load_task("digits", device="cpu")
 
 
 def grads(rule, x, y): rule(x, y); return [W.grad.clone() for W in rule.net.weights]
+
+
+def test_00_guessing_the_frequent_class():
+    task = load_task("digits:imbalance=0.1", device="cpu")
+    counts = task.y_train.bincount()
+    assert (counts[0], counts.sum()) == (128, 529) and counts.argmax() == 0
+    assert all((y.bincount() / len(y) - 0.1).abs().max() < 0.01 for y in (task.y_valid, task.y_test))
+
+
+def test_00_a_black_pixel_is_heard():
+    "Hebb on a pixel that is always black: as loud as the unit is active, unless black is 0."
+    mini, post = load_task("mnist-mini", device="cpu"), torch.rand(1, 50, 4)
+    assert (mini.x_train.max(0).values == 0).sum() == 98
+    black = (0 - mini.mean) / mini.std
+    assert round(black, 2) == -0.42
+    assert_close(mean_outer(post, torch.full((1, 50, 1), black)), black * post.mean(1)[..., None])
+
+
+def test_01_a_mean_over_replicas_slows_all_of_them_down():
+    net, x, y = MLP((6, 4, 3), replicas=5), torch.rand(8, 6), torch.randint(3, (8,))
+    losses = torch.nn.functional.cross_entropy(net(x).flatten(0, 1), y.repeat(5), reduction="none").view(5, 8).mean(1)
+    (own,), (shared,) = (torch.autograd.grad(l, net.weights[0], retain_graph=True) for l in (losses.sum(), losses.mean()))
+    assert_close(own, 5 * shared)
+    alone = MLP((6, 4, 3), seed=2)
+    torch.nn.functional.cross_entropy(alone(x)[0], y).backward()
+    assert_close(own[2], alone.weights[0].grad[0])
+
+
+def test_01_all_weights_zero(digits):
+    ends = {}
+    for act in ("tanh", "sigmoid"):
+        rule = make_rule("backprop", MLP((64, 20, 10), act=act))
+        with torch.no_grad():
+            for p in rule.parameters(): p.zero_()
+        ends[act] = fit(rule, digits, 3, 0.5, progress=False)
+    (W1, W2), (b1, b2) = ends["tanh"].rule.net.weights, ends["tanh"].rule.net.biases
+    assert not any(p.any() for p in (W1, W2, b1)) and b2.any()
+    W1, W2 = ends["sigmoid"].rule.net.weights
+    assert W1.any() and W2.any() and torch.equal(W1, W1[:, :1].expand_as(W1)) and torch.equal(W2, W2[..., :1].expand_as(W2))
+    assert 0.1 < ends["sigmoid"].evaluate(digits.x_test, digits.y_test)["accuracy"] < 0.3
 
 
 def test_02_without_hidden_layer_backprop_is_local():
@@ -72,6 +123,19 @@ def test_04_a_rare_class_is_learnt_slowly_and_as_well():
     assert_close(gaps[99], torch.tensor([(1 - 0.09) ** 100, (1 - 0.01) ** 100], dtype=torch.float64), rtol=1e-6, atol=1e-12)
 
 
+def test_04_readout_softhebb_does_not_see_brightness(digits):
+    softhebb, backprop = (fit(make_rule(n, MLP((64, 50, 10), act="tanh")), digits, 3, progress=False).rule for n in ("softhebb", "backprop"))
+    assert_close(softhebb.predict(digits.x_test / 2), softhebb.predict(digits.x_test))
+    whole, tenth = (evaluate(backprop, f * digits.x_test, digits.y_test)["accuracy"] for f in (1, 0.1))
+    assert tenth < 0.6 * whole
+
+
+def test_04_readout_what_an_undecided_unit_votes():
+    "The outstar's fixed point for a unit that is equally active for all: the shares of the classes."
+    r, t = torch.ones(1, 10, 1), torch.nn.functional.one_hot(torch.tensor([0] * 5 + [1] * 3 + [2] * 2)).float()[None]
+    assert_close(outstar(t, r, torch.tensor([[[0.5], [0.3], [0.2]]])), torch.zeros(1, 3, 1))
+
+
 def test_05_the_output_layer_learns_as_in_backprop(digits):
     x, y = digits.x_train[:50].double(), digits.y_train[:50]
     for name in ("fa", "dfa"):
@@ -103,9 +167,41 @@ def test_06_the_wrong_sign_explodes():
     assert u[1].norm() < 10 and u[-1].norm() > 1e6
 
 
+def test_06_loops_decoders_that_have_seen_the_noise():
+    "They bring a generative loop nearer to the denoiser, and not all the way."
+    task, noise = load_task("mnist-mini", device="cpu"), perturbation("gaussian:0.6")
+    rule = fit(make_rule("backprop", MLP((784, 100, 100, 10), act="tanh", replicas=2)), task, 3, 0.003, optimizer="adam", schedule="linear", progress=False).rule
+
+    class Denoising(Decoders):
+        @torch.no_grad()
+        def learn(self, rule, x, rate):
+            clean = [rule.transform(x).expand(rule.net.replicas, -1, -1), *rule.activities(x)]
+            for l, (below, r) in enumerate(zip(clean, rule.activities(noise(None, x, None, generator))[:-1])):
+                one = torch.cat([r, r.new_ones(*r.shape[:-1], 1)], -1)
+                getattr(self, f"D{l}").add_(rate / one.square().sum(-1).mean(-1)[:, None, None] * mean_outer(below - self(l, r), one))
+
+    generator = torch.Generator().manual_seed(0)
+    accuracy = lambda p: evaluate(p, task.x_test, task.y_test, noise, seed=2)["accuracy"].mean()
+    filter = Ridge(100.0).fit(noise(None, task.x_train, None, generator).numpy(), task.x_train.numpy()).predict
+    denoised = SimpleNamespace(net=rule.net, predict=lambda x: rule.predict(torch.as_tensor(filter(x.numpy())).clamp(0, 1)))
+    plain, loop, blind, best = (accuracy(p) for p in (rule, Generative(rule, Denoising(rule, task.x_train), 0.75, 2), Generative(rule, Decoders(rule, task.x_train), 0.75, 2), denoised))
+    assert blind < plain + 0.08 < plain + 0.1 < loop < best - 0.03
+
+
 def test_08_the_price_of_shaking_weights():
     nodes, weights = 100 + 10, 784 * 100 + 100 + 100 * 10 + 10
     assert weights == 79_510 and round((weights + 1) / (nodes + 1)) == 716
+
+
+def test_09_a_decay_that_takes_its_time():
+    factor = 1 - 0.3 * 1e-4
+    assert round(math.log(0.5) / math.log(factor), -2) == 23_100 and round(factor ** 1100, 2) == 0.97
+
+
+def test_09_how_far_a_smooth_label_wants_to_lead():
+    rule, v = Smoothed(0.1), torch.zeros(1, 1, 10, dtype=torch.float64)
+    v[..., 3] = math.log(91)
+    assert rule.loss.error(v, torch.tensor([3])).abs().max() < 1e-12 and round(math.log(91), 1) == 4.5
 
 
 def test_10_scaling_the_rate_with_the_batch(digits):
@@ -121,6 +217,80 @@ def test_10_the_best_epoch_flatters():
     g = torch.Generator().manual_seed(0)
     measured = 0.9 + (0.9 * 0.1 / 1000) ** 0.5 * torch.randn(20_000, 20, generator=g)
     assert 0.016 < (measured.max(1).values - 0.9).mean() < 0.020
+
+
+def test_20_clipped_noise_brightens():
+    assert abs(corrupted(torch.zeros(1000, 64), "gaussian:0.3").mean() - 0.3 / math.sqrt(2 * math.pi)) < 0.002
+    x = load_task("mnist-mini", device="cpu").x_test
+    assert round(x.mean().item(), 2) == 0.13 and round(corrupted(x, "gaussian:0.3").mean().item(), 2) == 0.22 and 0.79 < (x == 0).double().mean() < 0.82
+
+
+def test_20_the_same_noise_for_both(digits):
+    rule = fit(make_rule("backprop", MLP((64, 50, 10), act="tanh", replicas=2)), digits, 10, 0.1, progress=False).rule
+    a, b = torch.stack([evaluate(rule, digits.x_test, digits.y_test, Gaussian(0.3), seed=s)["accuracy"] for s in range(60)]).T
+    assert (a - b.roll(1)).std() > 1.4 * (a - b).std()
+
+
+def test_20_twice_the_weights(digits):
+    def accuracy(scale, noise=0.0, perturb=None):
+        rule = fit(make_rule("backprop", MLP((64, 50, 10), act="relu", bias=False)), digits, 3, 0.1, progress=False).rule
+        g = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for W in rule.net.weights: W.mul_(scale).add_(noise * torch.randn(W.shape, generator=g))
+        return evaluate(rule, digits.x_test, digits.y_test, perturb)["accuracy"].item()
+    assert accuracy(2, perturb=WeightNoise(1.0)) == accuracy(1, perturb=WeightNoise(1.0)) < accuracy(1)
+    assert accuracy(2, noise=0.3) > accuracy(1, noise=0.3) + 0.1
+
+
+def test_21_how_far_it_is_to_the_border_of_a_linear_network():
+    rule = make_rule("backprop", MLP((12, 2)).double())
+    x = 0.5 + 0.01 * torch.rand(30, 12, dtype=torch.float64)
+    y, z = rule.predict(x)[0].argmax(-1), rule.predict(x)[0]
+    w, margin = (rule.net.weights[0][0, 0] - rule.net.weights[0][0, 1]).detach(), (z[:, 0] - z[:, 1]).abs()
+    for norm, attack in ((1, lambda e: FGSM(e)), (2, lambda e: PGD(e, norm="l2", early=False))):
+        for i in range(0, 30, 10):
+            eps = (margin[i] / w.norm(p=norm)).item()
+            if eps > 0.4: continue
+            told = [rule.predict(attack(f * eps)(rule, x[i:i + 1], y[i:i + 1], torch.Generator().manual_seed(0)))[0].argmax(-1) == y[i] for f in (0.99, 1.01)]
+            assert told[0].all() and not told[1].any(), (norm, i, eps)
+
+
+def test_21_random_signs_against_the_gradients():
+    w = torch.ones(784, dtype=torch.float64)
+    signs = torch.randint(2, (4000, 784), generator=torch.Generator().manual_seed(0)).double() * 2 - 1
+    assert_close((signs @ w).std(), w.norm(), rtol=0.05, atol=0)
+    assert w.norm(p=1) / w.norm() == 28
+
+
+def test_21_loud_logits_hide_the_gradient(digits):
+    rule = fit(make_rule("backprop", MLP((64, 50, 10), act="tanh", replicas=2)), digits, 10, 0.1, progress=False).rule
+    loud = copy.deepcopy(rule)
+    with torch.no_grad():
+        for p in (loud.net.weights[-1], loud.net.biases[-1]): p.mul_(1000)
+    left = {name: [evaluate(r, digits.x_test, digits.y_test, perturbation(name) if name else None)["accuracy"].mean().item() for r in (rule, loud)] for name in ("", "fgsm:0.1", "pgd-margin:0.1")}
+    assert left[""][0] == left[""][1] and left["fgsm:0.1"][1] > left["fgsm:0.1"][0] + 0.25
+    assert abs(left["pgd-margin:0.1"][1] - left["pgd-margin:0.1"][0]) < 0.01
+    assert blind_share(rule, digits.x_test, digits.y_test).max() == 0 and blind_share(loud, digits.x_test, digits.y_test).min() > 0.9
+
+
+def results(rule, clean, *noisy):
+    "A results table of one corruption."
+    rows = [("clean", "clean", 0, clean), ("fog", "corruption", 0, clean), *(("fog", "corruption", l, a) for l, a in enumerate(noisy, 1))]
+    return pd.DataFrame([dict(rule=rule, seed=0, perturbation=p, kind=k, level=l, accuracy=a) for p, k, l, a in rows])
+
+
+def test_22_the_guesser_is_relatively_perfect():
+    errors = corruption_error(pd.concat([results("backprop", 0.95, 0.85, 0.65), results("guess", 0.1, 0.1, 0.1)])).set_index("rule").loc["guess"]
+    assert errors.relative == 0 and abs(errors.error - 3.6) < 1e-9
+
+
+def test_22_three_numbers_three_answers():
+    kept = lambda name, clean: results(name, clean, 0.8 * clean)
+    both = pd.concat([kept("backprop", 0.95), kept("mine", 0.9)])
+    errors = corruption_error(both).set_index("rule").loc["mine"]
+    assert round(errors.relative, 2) == 0.95 and round(errors.error, 2) == 1.17
+    assert matched_difference(both, pd.concat([kept(f"epoch {c}", c) for c in (0.5, 0.8, 0.95)])).difference.abs().max() < 1e-9
+    assert round(1 - 0.95 ** 21, 2) == 0.66
 
 
 def answers(*shape, seed=0): return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -143,7 +313,8 @@ def test_30_half_of_the_distances_of_noise_are_negative():
 def test_31_the_same_seed_is_alike_before_it_has_learnt(digits):
     a, b = (activities(make_rule(name, MLP((64, 30, 10), act="tanh", replicas=4)), digits.x_test[:80], 1)[1] for name in ("backprop", "fa"))
     alike = rsa(rdm(a), rdm(b))
-    assert_close(alike.diagonal(), torch.ones(4, dtype=alike.dtype)) and alike[~torch.eye(4, dtype=torch.bool)].max() < 0.9
+    assert_close(alike.diagonal(), torch.ones(4, dtype=alike.dtype))
+    assert alike[~torch.eye(4, dtype=torch.bool)].max() < 0.9
 
 
 def test_31_a_copy_changes_nothing_and_a_stretch_does():
@@ -198,3 +369,65 @@ def test_33_saturated_units_make_the_margin_large(digits):
         found.append(measured())
     margins, right = zip(*found)
     assert margins[1] > 2 * margins[0] and margins[2] > 1e6 and right[0] > right[1] >= right[2]
+
+
+def test_tutorial_01_losers_that_learn_bring_the_collapse_back():
+    task = load_task("mnist-mini", device="cpu")
+
+    def leaky(share):
+        def plasticity(v_taught, pre_taught, W):
+            won = torch.nn.functional.one_hot(v_taught.argmax(-1), v_taught.shape[-1]).to(v_taught.dtype)
+            y = fair_pace(won + share * (1 - won))
+            return mean_outer(y, pre_taught) - y.mean(-2).unsqueeze(-1) * W
+        return plasticity
+    none, some, hard = (fit(r, task, 2, cards()["hard-wta"].lr, progress=False).final.valid_accuracy.mean()
+                        for r in (competing(MLP((784, 100, 10)), leaky(0)), competing(MLP((784, 100, 10)), leaky(0.01)), make_rule("hard-wta", MLP((784, 100, 10)))))
+    assert abs(none - hard) < 0.01 and some < none - 0.05
+
+
+def test_tutorial_02_feedback_that_starts_with_the_wrong_sign():
+    task, rule = load_task("mnist-mini", device="cpu"), make_rule("fa", MLP((784, 64, 64, 10), act="tanh"))
+    with torch.no_grad():
+        for l in (1, 2): getattr(rule.teacher, f"B{l + 1}").copy_(-rule.net.weights[l])
+    assert min(a.item() for a in alignment(rule).values()) > 179
+    run = fit(rule, task, 2, 0.1, progress=False)
+    frozen = fit(make_rule("frozen", MLP((784, 64, 64, 10), act="tanh")), task, 2, progress=False)
+    assert alignment(run.rule)["angle_3"] < 85 and alignment(run.rule)["angle_2"] < 130
+    assert run.final.valid_accuracy.mean() > max(0.88, frozen.final.valid_accuracy.mean() + 0.05)
+
+
+def test_tutorial_02_who_reads_other_weights():
+    reads = {n for n in ("fa", "dfa", "usf", "brsf", "frsf", "kolen-pollack", "weight-mirror", "dfc", "dfc-ss", "dfc-ssa", "strong-dfc", "contrastive-control", "node-perturbation", "weight-perturbation", "reward-hebb")
+             if "transported weights" in cards()[n].sees}  # the chapters' notebooks measure that the cards are right
+    assert reads == {"usf", "brsf", "frsf", "dfc-ssa"}
+
+
+def test_tutorial_03_a_factor_uncovers_the_gradient():
+    pair = load_task("mnist-mini", 2, device="cpu")
+    x, y = pair.x_test[:200], pair.y_test[:200]
+    rule = fit(make_rule("hebb-clamp", MLP((784, 50, 2), replicas=3)), pair, epochs=5, progress=False).rule
+    bare = copy.deepcopy(rule)
+    with torch.no_grad():
+        for p in bare.parameters(): p.mul_(0.001)
+    assert torch.equal(bare.predict(x).argmax(-1), rule.predict(x).argmax(-1))
+    assert blind_share(rule, x, y).min() == 1 and blind_share(bare, x, y).max() == 0
+    assert evaluate(rule, x, y, PGD(0.2))["accuracy"].min() > 0.95 and evaluate(bare, x, y, PGD(0.2))["accuracy"].mean() < 0.6
+    assert transfer(bare, rule, x, y, PGD(0.2, early=False)).mean() < 0.65
+
+
+def test_tutorial_07_unlabelled_images_help_and_classes_are_forgotten(digits):
+    net, few = lambda: MLP((64, 50, 10), act="tanh", replicas=3), load_task("digits:few=5", device="cpu")
+    accuracy = lambda rule, x=digits.x_test, y=digits.y_test: evaluate(rule, x, y)["accuracy"].mean()
+    hidden = fit(make_rule("softhebb", net()), digits, 10, (0.3, 100.0), progress=False).rule.net.weights[0].detach()
+    rule = make_rule("softhebb", net())
+    rule.start = None  # from these weights, not from the mean image
+    with torch.no_grad(): rule.net.weights[0].copy_(hidden)
+    with_more = fit(rule, few, 60, (1e-9, 100.0), progress=False).rule
+    alone = fit(make_rule("softhebb", net()), few, 60, (0.3, 100.0), progress=False).rule
+    assert accuracy(with_more) > accuracy(alone)
+    nine, seen = digits.y_train == 9, digits.y_test != 9
+    part = lambda which: replace(digits, x_train=digits.x_train[which], y_train=digits.y_train[which])
+    for name, lr in (("backprop", 0.9), ("dfc-ssa", 10.0)):
+        before = fit(make_rule(name, net()), part(~nine), 10, lr, progress=False).rule
+        assert accuracy(before, digits.x_test[seen], digits.y_test[seen]) > 0.94
+        assert accuracy(fit(before, part(nine), 1, lr, progress=False).rule, digits.x_test[seen], digits.y_test[seen]) < (0.2 if name == "backprop" else 0.7)

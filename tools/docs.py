@@ -6,7 +6,7 @@ output-file names, numbers of equations and figures, words for those who can't s
 that lies beside the pages, so that the site works offline.
 README.md is written here and nowhere else.
 """
-import argparse, base64, io, json, os, re, shutil, subprocess, sys, time
+import argparse, base64, io, json, os, re, shutil, struct, subprocess, sys, time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,6 +18,8 @@ REFERENCE = re.compile(r"(?<![\w`\[@])@((?:eq|fig)-[\w-]+)")
 FIGURE = re.compile(r"^#\| label: (fig-[\w-]+)", re.M)
 CAPTION = re.compile(r"^#\| fig-cap: (.+)$", re.M)
 NOTEBOOK = re.compile(r"\b[\w-]+\.ipynb\b")
+FENCE = re.compile(r"^```python\n.*?^```$", re.M | re.S)
+LINKED = re.compile(r"\[`([^`\]]+)`\]\([^()]*\)")
 TWICE = re.compile(r"\[\[(`[^`]+`)\]\([^()]*\)\]\(([^()]*)\)")  # nbdev makes a link of a name that is in a link already
 
 
@@ -119,6 +121,18 @@ def joined_streams(outputs):
     return out
 
 
+def aligned(html):
+    "A pandas table whose columns of words are marked, XX"
+    rows = [re.findall(r"<t[hd][^>]*>.*?</t[hd]>", row, re.S) for row in re.findall(r"<tr.*?</tr>", html, re.S)]
+    cells = [[c for c in row if c.startswith("<td")] for row in rows]
+    width = max(map(len, cells), default=0)
+    words = [k for k in range(width) if all(re.search(r">\s*<|[^\W\d_]{3}.*</td>", row[k], re.S) for row in cells if row)]
+    for row, own in zip(rows, cells):
+        for old in ([own[k] for k in words] if own else [row[k - width] for k in words if len(row) > width]):
+            html = html.replace(old, re.sub(r"^<(t[hd])>", r'<\1 class="words">', old))
+    return html
+
+
 def lighter(png):
     "A large picture with 256 colours, in base64: a third of the weight, and hardly another look."
     from PIL import Image
@@ -141,7 +155,8 @@ def resolve(nb, links):
             source, c["outputs"] = numbers.caption(source), joined_streams(c.get("outputs", []))
             for data in (o.get("data", {}) for o in c["outputs"]):
                 if "image/png" in data: data["image/png"] = lighter(data["image/png"])
-                if "text/markdown" in data: data["text/markdown"] = links(joined(data["text/markdown"]))
+                if "text/markdown" in data: data["text/markdown"] = FENCE.sub(lambda m: LINKED.sub(r"\1", m[0]), links(joined(data["text/markdown"])))  # nbdev makes links in signatures too
+                if "text/html" in data: data["text/html"] = re.sub(r"(?<= [±≤]) | (?=[†✓✗])", "&nbsp;", aligned(joined(data["text/html"])))
         c["source"] = source
     for c in markdown: c["source"] = numbers.references(c["source"])
     nb["metadata"].pop("widgets", None)
@@ -257,13 +272,36 @@ addEventListener("load", reach); addEventListener("resize", reach);
 })();</script>"""
 
 
+CODE = re.compile(r'(<code class="sourceCode[^"]*">)(.*?)(</code>)', re.S)
+
+
+def in_lines(match):
+    "Highlighted code with an element for each line that knows its indentation, so that what is wrapped hangs below it."
+    spans, lines = [], []
+    for line in match[2].split("\n"):
+        plain, opened = re.sub(r"<[^>]*>", "", line), "".join(spans)
+        for tag in re.findall(r"<span[^>]*>|</span>", line): spans.append(tag) if tag != "</span>" else spans.pop()
+        lines.append(f'<span class="line" style="--indent:{len(plain) - len(plain.lstrip(" "))}ch">{opened}{line}{"</span>" * len(spans)}</span>')
+    return match[1] + "\n".join(lines) + match[3]
+
+
+MESSAGE = re.compile(r"<pre><code>(?=[A-Z]\w+: )")
+PICTURE = re.compile(r'<img (?=[^>]*src="data:image/png;base64,([^"]{32}))')
+
+
+def marked(match):
+    "A large or wide picture gets a class of its own, and the least width at which it can be read: a phone has less, and lets it scroll."
+    width, height = struct.unpack(">II", base64.b64decode(match[1])[16:24])
+    return f'<img class="wide" style="--least: {0.7 * width:.0f}px" ' if width >= 700 or width > 2.5 * height else match[0]
+
+
 def finish(out):
-    "In every page: names and roles for screen readers, what scrolls in reach of the keyboard, and KaTeX where it lies."
+    "In every page: names and roles for screen readers, what scrolls in reach of the keyboard, code line by line, wide pictures and error messages marked, and KaTeX where it lies."
     for page in out.rglob("*.html"):
         text, up = page.read_text(encoding="utf-8"), "../" * (len(page.relative_to(out).parts) - 1)
         text = text.replace('="site_libs/katex', f'="{up}site_libs/katex')  # as every address on the page, relative to its folder
         for old, new in [*NAMED, ("</body>", f"{REACHABLE}</body>")]: text = text.replace(old, new)
-        page.write_text(text, encoding="utf-8")
+        page.write_text(MESSAGE.sub('<pre class="message"><code>', PICTURE.sub(marked, CODE.sub(in_lines, text))), encoding="utf-8")
 
 
 def replace(site, out):

@@ -5,6 +5,8 @@ from importlib import import_module
 from fastcore.docments import docments, sig2str
 from nbdev.showdoc import BasicMarkdownRenderer
 
+MODULES = re.compile(r"(?<![\w.])(?:[a-z_]+\.)+(?=[A-Z]\w*(?:[\s|,\]\[=)]|$))")  # before the name of a type
+
 
 def exported(symbol):
     "A class as the package has it: Python finds no source, and so no comments, for one defined in a notebook cell."
@@ -15,15 +17,16 @@ def exported(symbol):
 
 def signature(symbol):
     "As `sig2str` writes it, but a class is a class."
-    shown = str(sig2str(symbol))
+    shown = re.sub(r":(Annotated|NoneType)\b", "", MODULES.sub("", str(sig2str(symbol))))
     return re.sub(r"->None:$", ":", shown.replace("def ", "class ", 1)) if inspect.isclass(symbol) else shown
 
 
 def text(value):
     "A cell of the table: empty for nothing, and with unions like `float | None` kept from looking like another column."
-    if value is None or value is inspect.Parameter.empty: return ""
-    name = value.__name__ if inspect.isclass(value) else str(value)
-    return name.replace("collections.abc.", "").replace("|", "\\|").replace("\n", " ")
+    if value in (None, type(None)) or value is inspect.Parameter.empty: return ""
+    value = getattr(value, "__origin__", value) if hasattr(value, "__metadata__") else value  # an option of the command line
+    name = re.sub(r"^typing.Optional\[(.*)\]$", r"\1 | None", value.__name__ if inspect.isclass(value) and not hasattr(value, "__args__") else str(value))
+    return MODULES.sub("", name).replace("|", "\\|").replace("\n", " ")
 
 
 def arguments(symbol):
@@ -32,7 +35,8 @@ def arguments(symbol):
     if not any(d.docment or d.anno is not inspect.Parameter.empty for d in known.values()): return ""
     required = lambda n, d: d.default is inspect.Parameter.empty
     default = lambda n, d: "" if required(n, d) else f"`{d.default!r}`".replace("|", "\\|")
-    rows = [f"| {'**Returns**' if n == 'return' else f'`{n}`'} | {text(d.anno)} | {default(n, d)} | {text(d.docment)} |" for n, d in known.items()]
+    words = lambda d: d.docment or next((getattr(m, "help", None) for m in getattr(d.anno, "__metadata__", ())), None)
+    rows = [f"| {'**Returns**' if n == 'return' else f'`{n}`'} | {text(d.anno)} | {default(n, d)} | {text(words(d))} |" for n, d in known.items()]
     return "\n".join(["| | type | default | |", "|---|---|---|---|", *rows])
 
 
