@@ -171,20 +171,11 @@ def test_06_loops_decoders_that_have_seen_the_noise():
     "They bring a generative loop nearer to the denoiser, and not all the way."
     task, noise = load_task("mnist-mini", device="cpu"), perturbation("gaussian:0.6")
     rule = fit(make_rule("backprop", MLP((784, 100, 100, 10), act="tanh", replicas=2)), task, 3, 0.003, optimizer="adam", schedule="linear", progress=False).rule
-
-    class Denoising(Decoders):
-        @torch.no_grad()
-        def learn(self, rule, x, rate):
-            clean = [rule.transform(x).expand(rule.net.replicas, -1, -1), *rule.activities(x)]
-            for l, (below, r) in enumerate(zip(clean, rule.activities(noise(None, x, None, generator))[:-1])):
-                one = torch.cat([r, r.new_ones(*r.shape[:-1], 1)], -1)
-                getattr(self, f"D{l}").add_(rate / one.square().sum(-1).mean(-1)[:, None, None] * mean_outer(below - self(l, r), one))
-
     generator = torch.Generator().manual_seed(0)
     accuracy = lambda p: evaluate(p, task.x_test, task.y_test, noise, seed=2)["accuracy"].mean()
     filter = Ridge(100.0).fit(noise(None, task.x_train, None, generator).numpy(), task.x_train.numpy()).predict
     denoised = SimpleNamespace(net=rule.net, predict=lambda x: rule.predict(torch.as_tensor(filter(x.numpy())).clamp(0, 1)))
-    plain, loop, blind, best = (accuracy(p) for p in (rule, Generative(rule, Denoising(rule, task.x_train), 0.75, 2), Generative(rule, Decoders(rule, task.x_train), 0.75, 2), denoised))
+    plain, loop, blind, best = (accuracy(p) for p in (rule, Generative(rule, Decoders(rule, task.x_train, see=lambda x, g: noise(None, x, None, g)), 0.75, 2), Generative(rule, Decoders(rule, task.x_train), 0.75, 2), denoised))
     assert blind < plain + 0.08 < plain + 0.1 < loop < best - 0.03
 
 
