@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd, torch
 from bioplaus.attacks import perturbation
 from bioplaus.control import Control, Controller
+from bioplaus.core import stream
 from bioplaus.data import load_task
 from bioplaus.design import Cell, commit, evenly
 from bioplaus.loops import Decoders, Generative, Steered
@@ -30,7 +31,7 @@ class Filtered:
 def filters(task):
     "What any loop must beat: PCA of the image, and a linear denoiser that has seen noise."
     noise, pixels = perturbation(TUNED_ON, task.shape), task.x_train.numpy()
-    pca, ridge = PCA(40, random_state=0).fit(pixels), Ridge(100.0).fit(noise(None, task.x_train, None).numpy(), pixels)
+    pca, ridge = PCA(40, random_state=0).fit(pixels), Ridge(100.0).fit(noise(None, task.x_train, None, stream(STUDY.seed, "denoiser")).numpy(), pixels)
     return {"PCA of the image": lambda a: pca.inverse_transform(pca.transform(a)), "linear denoiser": ridge.predict}
 
 
