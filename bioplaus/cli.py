@@ -231,7 +231,7 @@ def evaluate(
 def _evaluate_file(run: Path, file: Path, out: Path | None, device: str, as_json: bool):
     "Test a stored run on an adversarial test set."
     from bioplaus.attacks import load_adversarial
-    from bioplaus.report import percent
+    from bioplaus.tables import percent
     from bioplaus.training import load_run
     stored, images = load_run(run), load_adversarial(file)
     images.check(stored.rule.net.sizes, stored.config["task"]["classes"])
@@ -248,7 +248,7 @@ def _evaluate_file(run: Path, file: Path, out: Path | None, device: str, as_json
 # %% ../nbs/60_cli.ipynb #evaluate-each
 def _each(stored, t, out: Path | None, as_json: bool, kinds: dict, seed: int):
     "Test a run under each of `kinds`, and report."
-    from bioplaus.report import percent
+    from bioplaus.tables import percent
     scores = {n: stored.evaluate(t.x_test, t.y_test, k, seed)["accuracy"].tolist() for n, k in kinds.items()}
     if out: _write_scores(scores, stored.rule.net.seeds, out)
     head = f"{stored.rule.name} on {t.name}, epoch {stored.epoch}: test accuracy in %, mean ± 95% t-interval of {len(scores['clean'])} seeds"
@@ -286,12 +286,12 @@ def _checks_file(out: Path) -> Path: return out.with_name(f"{out.stem}_checks.cs
 def _check_lines(checks):
     "The checks of the attacks as the report prints them, and its red line; nothing if there was no attack."
     from bioplaus.attacks import checks_table, red_line
-    from bioplaus.report import CHECKED
+    from bioplaus.tables import CHECKED
     return [] if checks.empty else ["", CHECKED, checks_table(checks).to_string(), *filter(None, [red_line(checks)]), ""]
 
 def _suite_lines(results, areas: dict):
     "One line for each perturbation: accuracy at each level, and the area under the curve."
-    from bioplaus.report import percent
+    from bioplaus.tables import percent
     for name, rows in results.groupby("perturbation", sort=False):
         levels = rows.groupby("level").accuracy.apply(percent)
         cells = " | ".join(f"{l:g}: {a}" for l, a in levels.items()) if name != "clean" else levels.iloc[0]
@@ -359,16 +359,17 @@ def _tuned(study, out: Path, trials: int | None):
 
 def _reported(out: Path) -> Path:
     "The study's report, written unless no cell is newer."
-    from bioplaus.report import write_report
     page, newest = out / "report.html", max(f.stat().st_mtime_ns for f in out.glob("cells/*/results.csv"))
-    return page if page.exists() and page.stat().st_mtime_ns > newest else write_report(out)
+    if page.exists() and page.stat().st_mtime_ns > newest: return page
+    from bioplaus.report import write_report  # here, for Matplotlib takes half a second to import
+    return write_report(out)
 
 def _study(settings: dict, out: Path, as_json: bool, trials: int | None, tensorboard: bool, **where):
     "Run the study, print its tables, write its report."
     from bioplaus.logs import write_events
-    from bioplaus.report import by_task, text_report
     from bioplaus.stats import interval
     from bioplaus.study import Study, run_study
+    from bioplaus.tables import by_task, text_report
     start = time.perf_counter()
     outcome = run_study(_tuned(Study(**settings).checked(), out, trials), out, **where)
     page = _reported(out)
@@ -389,8 +390,9 @@ def report(
     as_json: Json = False,
 ):
     "Make the report of a finished study again, from its files."
-    from bioplaus.report import text_report, write_report
+    from bioplaus.report import write_report
     from bioplaus.study import load_study
+    from bioplaus.tables import text_report
     page = write_report(folder)
     answer(f"{text_report(load_study(folder))}\n\nReport: {page}", {"report": str(page)}, as_json)
 

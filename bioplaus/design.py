@@ -194,11 +194,11 @@ class Tables:
     history: pd.DataFrame  # one row for each rule, task, network, epoch and seed
     checks: pd.DataFrame   # of the attacks, against gradient masking; empty if there were none
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _loaded(name: str, classes, normalise: str, device: str) -> Task: return load_task(name, classes, normalise, device=device)
 
 def task_of(study: Study, cell: Cell, device: str = "auto") -> Task:
-    "The cell's task, loaded; the last two are kept, for the next cell is often on the same."
+    "The cell's task, loaded; the last four are kept, for the next cell is often on the same."
     return _loaded(cell.task, tuple(cell.classes) if isinstance(cell.classes, list) else cell.classes, study.normalise, device)
 
 def _trained(study: Study, cell: Cell, task: Task, out: Path | None, progress: bool) -> Run:

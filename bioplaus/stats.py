@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np, pandas as pd
-from scipy import special, stats
+from scipy import special
 from .core import BadInput, real, whole
 
 # %% ../nbs/39_stats.ipynb #interval
@@ -27,7 +27,7 @@ def interval(
     mean = np.divide(total, n, out=np.full(np.shape(total), np.nan), where=n > 0)
     square = np.nansum((values - np.expand_dims(mean, axis)) ** 2, axis=axis)
     spread = np.sqrt(np.divide(square, n - 1, out=np.full(np.shape(square), np.nan), where=n > 1))
-    return mean[()], (stats.t.ppf((1 + level) / 2, np.maximum(n - 1, 1)) * spread / np.sqrt(np.maximum(n, 1)))[()]
+    return mean[()], (special.stdtrit(np.maximum(n - 1, 1), (1 + level) / 2) * spread / np.sqrt(np.maximum(n, 1)))[()]
 
 # %% ../nbs/39_stats.ipynb #paired
 def paired(
@@ -49,6 +49,7 @@ def bootstrap(
     values = _finite(values)
     if len(values) < 10: raise BadInput(f"a BCa interval needs ten values; {len(values)} were given. Use `interval`, or `confidence`, which chooses.")
     if np.ptp(values) <= 1e-12 * np.abs(values).max(): return (float(values[0]),) * 2
+    from scipy import stats  # which alone takes a third of a second to import
     return tuple(map(float, stats.bootstrap((values,), np.mean, n_resamples=draws, confidence_level=level, method="BCa", rng=np.random.default_rng(seed)).confidence_interval))
 
 def _finite(values) -> np.ndarray: return (v := np.asarray(values, dtype=float).ravel())[np.isfinite(v)]
@@ -133,7 +134,7 @@ def tost(
     if len(d) < 2: return Equivalence(np.nan, np.nan, np.nan)
     error = d.std(ddof=1) / np.sqrt(len(d))
     if not error: return Equivalence(float(abs(mean) >= margin), mean, mean)
-    return Equivalence(float(stats.t.sf((margin - abs(mean)) / error, len(d) - 1)), mean - half, mean + half)
+    return Equivalence(float(special.stdtr(len(d) - 1, (abs(mean) - margin) / error)), mean - half, mean + half)
 
 def _margin(margin: float) -> float:
     if real(margin, "margin") == 0: raise BadInput("margin must be above 0: nothing is exactly the same.")
@@ -150,9 +151,9 @@ def tost_power(
     "The probability that `tost` gives p ≤ alpha."
     margin, n, error = _margin(margin), whole(n, "n", 2), real(sd, "sd") / np.sqrt(n)
     if not error: return float(abs(difference) < margin)
-    s = error * np.sqrt(stats.chi2.ppf((np.arange(20_000) + 0.5) / 20_000, n - 1) / (n - 1))  # standard errors as they come, equally likely
-    room = np.maximum(margin - stats.t.ppf(1 - alpha, n - 1) * s, 0)
-    return float(np.mean(stats.norm.cdf((room - difference) / error) - stats.norm.cdf((-room - difference) / error)))
+    s = error * np.sqrt(special.chdtri(n - 1, (np.arange(20_000) + 0.5) / 20_000) / (n - 1))  # standard errors as they come, equally likely
+    room = np.maximum(margin - special.stdtrit(n - 1, 1 - alpha) * s, 0)
+    return float(np.mean(special.ndtr((room - difference) / error) - special.ndtr((-room - difference) / error)))
 
 # %% ../nbs/39_stats.ipynb #compare
 @dataclass(frozen=True)
