@@ -56,6 +56,7 @@ PARTS = {
     "control_mnist": Part(("backprop", "dfc-ssa"), **ADAM | dict(seeds=10, choices=SOFTER)),
     "control_simulated": Part(("dfc-ss", "dfc"), **ADAM | dict(choices=tuple(o and f"{o},tau=25.0" for o in SOFTER))),
     "control_strong": Part(("strong-dfc",), **ADAM),
+    "control_strong_longer": Part(("strong-dfc",), **ADAM | dict(epochs=30, rates=(0.0005, 0.001, 0.002))),
     "control_fashion": Part(("backprop", "dfc-ssa"), task="fashion-mnist", **ADAM | dict(choices=SOFTER)),
     "hebb_control": Part(("backprop", "frozen", "hebb-clamp", "covariance-clamp", "hebb-control", "covariance-control", "oja-control", "contrastive-control", "contrastive-control:reach=1", "contrastive-control:feedback=noise"),
                          hidden=(256,), rates=(1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)),
