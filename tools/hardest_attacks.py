@@ -1,0 +1,61 @@
+"""Can the full study's robustness be believed?   python tools/hardest_attacks.py [--out FOLDER]
+
+The networks that `tools/the_hypothesis.py --out FOLDER` has trained meet attacks of other kinds, on 500 test images of MNIST: Square with 1,000 queries, which sees no gradient,
+and, on the first network of each rule, AutoAttack (extra `attacks`). The table goes to nbs/results/hypothesis_attacks.csv.
+"""
+import argparse
+from pathlib import Path
+
+import pandas as pd, torch
+from bioplaus.attacks import PGD, Square
+from bioplaus.data import load_task
+from bioplaus.design import Cell, commit, evenly
+from bioplaus.training import evaluate, load_run
+from pyautoattack import AutoAttack
+from the_hypothesis import CHEAP, STUDY, TABLES
+
+RULES, EPS = (*CHEAP[:2], "kolen-pollack", "softhebb", "backprop, noisy training"), (0.1, 0.2)
+
+
+class Alone(torch.nn.Module):
+    "The first network of a rule as the plain module that AutoAttack wants: images (N, 1, 28, 28) in, logits (N, classes) out."
+    def __init__(self, rule):
+        super().__init__()
+        self.net, self.predict = rule.net, rule.predict
+
+    def forward(self, x): return self.predict(x.flatten(1))[0]
+
+
+def autoattack(rule, x, y, eps):
+    "Accuracy of the first network under AutoAttack's standard four."
+    torch.manual_seed(0)
+    alone = Alone(rule).eval().requires_grad_(False)
+    attack = AutoAttack(alone, norm="Linf", eps=eps, seed=0)
+    attack.square.n_queries, attack.square.rescale_schedule = 1000, True
+    found = attack.run_standard_evaluation(x.view(-1, 1, 28, 28), y, batch_size=len(x))[0]
+    return (alone(found).argmax(-1) == y).double().mean().item()
+
+
+def rows(label, rule, x, y):
+    "One row for each network, attack and strength."
+    for eps in EPS:
+        for name, attack in (("pgd", PGD(eps)), ("square", Square(eps, 1000))):
+            found = evaluate(rule, x, y, attack, seed=STUDY.seed)["accuracy"]
+            yield pd.DataFrame({"attack": name, "eps": eps, "seed": rule.net.seeds, "accuracy": found.double().numpy()})
+        yield pd.DataFrame({"attack": "AutoAttack", "eps": eps, "seed": rule.net.seeds[:1], "accuracy": [autoattack(rule, x, y, eps)]})
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--out", type=Path, default=TABLES.parent.parent / "_build" / "hypothesis", help="folder of the cells (default: _build/hypothesis)")
+    a, found = p.parse_args(), []
+    images = evenly(load_task("mnist", 10, STUDY.normalise, device="cpu"), 500)
+    for label in RULES:
+        models = list((a.out / Cell(label, "mnist", 10).key / "models").glob("*.safetensors"))
+        if not models: print(f"{label}: not trained yet"); continue
+        found.append(pd.concat(rows(label, load_run(models[0]).rule, *images)).assign(rule=label, commit=commit()))
+        print(f"{label}: done", flush=True)
+    pd.concat(found).to_csv(TABLES / "hypothesis_attacks.csv", index=False, float_format="%.5g")
+
+
+if __name__ == "__main__": main()
