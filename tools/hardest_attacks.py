@@ -1,13 +1,13 @@
 """Can the full study's robustness be believed?   python tools/hardest_attacks.py [--out FOLDER]
 
-The networks that `tools/the_hypothesis.py --out FOLDER` has trained meet attacks of other kinds, on 500 test images of MNIST: Square with 1,000 queries, which sees no gradient,
-and, on the first network of each rule, AutoAttack (extra `attacks`). The table goes to nbs/results/hypothesis_attacks.csv.
+The networks that `tools/the_hypothesis.py --out FOLDER` has trained meet attacks of other kinds, on 500 test images of MNIST: Square with 1,000 queries, which sees no gradient, the worst case
+of the package's suite, and, on the first network of each rule, AutoAttack (extra `attacks`). The table goes to nbs/results/hypothesis_attacks.csv.
 """
 import argparse
 from pathlib import Path
 
 import pandas as pd, torch
-from bioplaus.attacks import PGD, Square
+from bioplaus.attacks import PGD, Square, suite, worst_case
 from bioplaus.data import load_task
 from bioplaus.design import Cell, commit, evenly
 from bioplaus.training import evaluate, load_run
@@ -39,9 +39,9 @@ def autoattack(rule, x, y, eps):
 def rows(label, rule, x, y):
     "One row for each network, attack and strength."
     for eps in EPS:
-        for name, attack in (("pgd", PGD(eps)), ("square", Square(eps, 1000))):
-            found = evaluate(rule, x, y, attack, seed=STUDY.seed)["accuracy"]
-            yield pd.DataFrame({"attack": name, "eps": eps, "seed": rule.net.seeds, "accuracy": found.double().numpy()})
+        left = {name: evaluate(rule, x, y, attack, seed=STUDY.seed)["accuracy"] for name, attack in (("PGD", PGD(eps)), ("Square", Square(eps, 1000)))}
+        left["worst case"] = worst_case(rule, x, y, suite(eps), STUDY.seed).double().mean(-1)
+        for name, accuracy in left.items(): yield pd.DataFrame({"attack": name, "eps": eps, "seed": rule.net.seeds, "accuracy": accuracy.double().numpy()})
         yield pd.DataFrame({"attack": "AutoAttack", "eps": eps, "seed": rule.net.seeds[:1], "accuracy": [autoattack(rule, x, y, eps)]})
 
 
