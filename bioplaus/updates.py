@@ -192,7 +192,7 @@ BADGES = {"●○○○ local": {"pre", "post", "own weight"}, "●●○○ bro
 def badge(
     name: str,  # a rule's name
     **options,  # its options
-) -> str:
+) -> str:       # dots, and a word
     "How local the updates of a rule are, as measured on a small network."
     seen = what_it_sees(make_rule(name, MLP((8, 7, 6, 3)), **options))
     return [label for label, words in BADGES.items() if words & seen][-1] if seen else "○○○○ handed over"

@@ -24,6 +24,7 @@ from bioplaus.robustness import corruption_error, matched_difference
 from bioplaus.rule import Backprop, Delta, Rule, make_rule, mean_outer, what_it_sees
 from bioplaus.similarity import cka, procrustes, rsa
 from bioplaus.training import evaluate, fit
+from bioplaus.updates import mini_batches, probe as probed, quality
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +209,31 @@ def test_10_the_best_epoch_flatters():
     g = torch.Generator().manual_seed(0)
     measured = 0.9 + (0.9 * 0.1 / 1000) ** 0.5 * torch.randn(20_000, 20, generator=g)
     assert 0.016 < (measured.max(1).values - 0.9).mean() < 0.020
+
+
+def qualities(trained, name, digits, **yardstick):
+    "{layer: quality of the updates} of a rule on a network that `trained` has trained."
+    rule = fit(make_rule(trained, MLP((64, 50, 10), act="tanh", replicas=5)), digits, epochs=2, progress=False).rule
+    batches = yardstick.pop("batches", mini_batches(digits.x_train, digits.y_train, 40, 32))
+    return {l: quality(U, G) for l, (U, G) in probed(rule if name == trained else make_rule(name, rule.net), batches, **yardstick).items()}
+
+
+def test_11_updates_most_of_the_noise_is_its_own(digits):
+    one = mini_batches(digits.x_train, digits.y_train, 40, 32)[:1] * 40
+    variance = lambda name, **own: qualities("backprop", name, digits, **own)[1]["variance"].mean()
+    assert variance("backprop", batches=one).abs() < 1e-6 and 0.5 < variance("backprop") < 1
+    assert 40 < variance("node-perturbation", batches=one) < variance("node-perturbation") < 90
+
+
+def test_11_updates_signs_are_not_enough(digits):
+    for name, low, high in (("usf", 0.9, 0.97), ("brsf", 0.85, 0.95), ("fa", 0.6, 0.8)):
+        hidden, output = qualities(name, name, digits).values()
+        assert (hidden["bias"].mean() > 3 * hidden["bias_error"].mean()) and low < hidden["aim"].mean() < high and output["bias"].abs().max() < 1e-6
+
+
+def test_11_updates_another_yardstick(digits):
+    hidden, output = qualities("backprop", "backprop", digits, loss="squared").values()
+    assert hidden["aim"].nanmean() < 0.3 and output["aim"].nanmean() < 0
 
 
 def test_20_clipped_noise_brightens():
