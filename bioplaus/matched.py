@@ -21,7 +21,7 @@ def at_equal(
     return pd.DataFrame([who | _read(h, _first(h, by, level), column) for who, h in _curves(history, column, by)])
 
 def _first(h: pd.DataFrame, by: str, level: float) -> float:
-    "The epoch of @eq-first."
+    "The epoch of the equation above."
     a, e = h[by].to_numpy(float), h.epoch.to_numpy(float)
     if not (there := np.flatnonzero(a >= level)).size: return np.nan
     i = there[0]
