@@ -69,7 +69,7 @@ def gain(
     net: MLP,          # one trained network with two hidden layers, not too wide: each unit gets a bar
     x: Tensor,         # one image, (1, pixels)
     y: Tensor,         # its label, (1,)
-    gains=tuple(10 ** (k / 3) for k in range(-6, 10)), # 1/α̃, from nudge to clamp
+    gains=tuple(float(f"{10 ** (k / 3):.2g}") for k in range(-6, 10)), # 1/α̃, from nudge to clamp
 ) -> Game:
     "What a controller does to a network's activity, and what it teaches, over its gain."
     if net.depth != 3 or net.replicas != 1 or len(x) != 1: raise BadInput(f"one image and one network with two hidden layers are shown; sizes {net.sizes}, {net.replicas} replicas and {len(x)} images were given.")
