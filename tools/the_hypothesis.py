@@ -2,13 +2,14 @@
 
 Learning rates are tuned once, on ten digits, with seeds that the study doesn't use; then each cell (one rule on one task, ten seeds) is trained and tested.
 Finished cells are read from the tables in nbs/results/, so that a run which was stopped, or goes on elsewhere, computes nothing twice; two runs may share the
-tables and the folder, each with parts of its own. It needs MNIST and Fashion-MNIST (`bioplaus data mnist`), and about eight hours of one core.
+tables and the folder. It needs MNIST and Fashion-MNIST (`bioplaus data mnist`), and about eight hours of one core.
 """
 import argparse
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+from bioplaus.core import written_whole
 from bioplaus.design import Cell, Study
 from bioplaus.search import best_rates, tune
 from bioplaus.study import run_study
@@ -40,8 +41,8 @@ def table(name):
 
 
 def add(name, rows):
-    with FileLock(TABLES / f".hypothesis_{name}.lock"):
-        pd.concat([table(name), rows], ignore_index=True).to_csv(TABLES / f"hypothesis_{name}.csv", index=False, float_format="%.5g")
+    with FileLock(TABLES / f".hypothesis_{name}.lock"), written_whole(TABLES / f"hypothesis_{name}.csv") as tmp:
+        pd.concat([table(name), rows], ignore_index=True).to_csv(tmp, index=False, float_format="%.5g")
 
 
 def rates(rules, out):
@@ -69,9 +70,11 @@ def main():
     p.add_argument("--parts", nargs="*", default=list(PARTS), choices=PARTS, metavar="PART", help=f"of {', '.join(PARTS)} (default: all, in this order)")
     p.add_argument("--out", type=Path, default=ROOT / "_build" / "hypothesis", help="folder of the cells (default: _build/hypothesis)")
     a = p.parse_args()
+    a.out.mkdir(parents=True, exist_ok=True)
     for label, task, classes in (cell for part in a.parts for cell in PARTS[part]):
-        done = table("results")
-        if not ((done.rule == label) & (done.task == task) & (done.classes == classes)).any(): run(label, task, classes, a.out)
+        with FileLock(a.out / f".{Cell(label, task, classes).key}.lock"):  # another run may be at this cell
+            done = table("results")
+            if not ((done.rule == label) & (done.task == task) & (done.classes == classes)).any(): run(label, task, classes, a.out)
 
 
 if __name__ == "__main__": main()
