@@ -137,7 +137,7 @@ def run_study(
 
 def _log(log: logging.Logger, cell: Cell, result: Tables | dict):
     if isinstance(result, dict): return log.error("%s: %s", cell.key, result["error"])
-    clean = result.results.query("perturbation == 'clean'").accuracy
+    clean = result.results.accuracy[result.results.perturbation == "clean"]
     log.info("%s: clean test accuracy %.4f, mean of %d seeds, %d diverged", cell.key, clean.mean(), len(clean), clean.isna().sum())
 
 # %% ../nbs/40_study.ipynb #load-study
