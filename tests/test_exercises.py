@@ -1,7 +1,6 @@
 "What the folded answers of the chapters' exercises say."
 import copy, math
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pandas as pd, pytest, torch
 from sklearn.linear_model import Ridge
@@ -14,7 +13,7 @@ from bioplaus.data import load_task
 from bioplaus.feedback import alignment
 from bioplaus.geometry import contrast, participation_ratio, probe, selectivity, sparseness
 from bioplaus.hebbian import effective_rank, fair_pace, oja, oja_subspace
-from bioplaus.loops import Decoders, Generative
+from bioplaus.loops import Decoders, Filtered, Generative
 from bioplaus.mediators import margin
 from bioplaus.network import MLP
 from bioplaus.noise import Gaussian, WeightNoise, corrupted, perturbation
@@ -174,8 +173,7 @@ def test_06_loops_decoders_that_have_seen_the_noise():
     rule = fit(make_rule("backprop", MLP((784, 100, 100, 10), act="tanh", replicas=2)), task, 3, 0.003, optimizer="adam", schedule="linear", progress=False).rule
     generator = torch.Generator().manual_seed(0)
     accuracy = lambda p: evaluate(p, task.x_test, task.y_test, noise, seed=2)["accuracy"].mean()
-    filter = Ridge(100.0).fit(noise(None, task.x_train, None, generator).numpy(), task.x_train.numpy()).predict
-    denoised = SimpleNamespace(net=rule.net, predict=lambda x: rule.predict(torch.as_tensor(filter(x.numpy())).clamp(0, 1)))
+    denoised = Filtered(rule, Ridge(100.0).fit(noise(None, task.x_train, None, generator).numpy(), task.x_train.numpy()).predict)
     plain, loop, blind, best = (accuracy(p) for p in (rule, Generative(rule, Decoders(rule, task.x_train, see=lambda x, g: noise(None, x, None, g)), 0.75, 2), Generative(rule, Decoders(rule, task.x_train), 0.75, 2), denoised))
     assert blind < plain + 0.08 < plain + 0.1 < loop < best - 0.03
 

@@ -122,7 +122,7 @@ def joined_streams(outputs):
 
 
 def aligned(html):
-    "A pandas table whose columns of words are marked, XX"
+    "A pandas table whose columns of words are marked, to be read from the left."
     rows = [re.findall(r"<t[hd][^>]*>.*?</t[hd]>", row, re.S) for row in re.findall(r"<tr.*?</tr>", html, re.S)]
     cells = [[c for c in row if c.startswith("<td")] for row in rows]
     width = max(map(len, cells), default=0)

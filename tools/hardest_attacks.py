@@ -3,16 +3,13 @@
 The networks that `tools/the_hypothesis.py --out FOLDER` has trained meet attacks of other kinds, on 500 test images of MNIST: Square with 1,000 queries, which sees no gradient, the worst case
 of the package's suite, and, on the first network of each rule, AutoAttack (extra `attacks`). The table goes to nbs/results/hypothesis_attacks.csv.
 """
-import argparse
-from pathlib import Path
-
 import pandas as pd, torch
 from bioplaus.attacks import PGD, Square, suite, worst_case
 from bioplaus.data import load_task
-from bioplaus.design import Cell, commit, evenly
-from bioplaus.training import evaluate, load_run
+from bioplaus.design import commit, evenly
+from bioplaus.training import evaluate
 from pyautoattack import AutoAttack
-from the_hypothesis import CHEAP, STUDY, TABLES
+from the_hypothesis import CHEAP, STUDY, TABLES, options, trained
 
 RULES, EPS = (*CHEAP[:2], "kolen-pollack", "softhebb", "backprop, noisy training"), (0.1, 0.2)
 
@@ -36,7 +33,7 @@ def autoattack(rule, x, y, eps):
     return (alone(found).argmax(-1) == y).double().mean().item()
 
 
-def rows(label, rule, x, y):
+def rows(rule, x, y):
     "One row for each network, attack and strength."
     for eps in EPS:
         left = {name: evaluate(rule, x, y, attack, seed=STUDY.seed)["accuracy"] for name, attack in (("PGD", PGD(eps)), ("Square", Square(eps, 1000)))}
@@ -46,15 +43,8 @@ def rows(label, rule, x, y):
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--out", type=Path, default=TABLES.parent.parent / "_build" / "hypothesis", help="folder of the cells (default: _build/hypothesis)")
-    a, found = p.parse_args(), []
-    images = evenly(load_task("mnist", 10, STUDY.normalise, device="cpu"), 500)
-    for label in RULES:
-        models = list((a.out / Cell(label, "mnist", 10).key / "models").glob("*.safetensors"))
-        if not models: print(f"{label}: not trained yet"); continue
-        found.append(pd.concat(rows(label, load_run(models[0]).rule, *images)).assign(rule=label, commit=commit()))
-        print(f"{label}: done", flush=True)
+    out, images = options(__doc__).parse_args().out, evenly(load_task("mnist", 10, STUDY.normalise, device="cpu"), 500)
+    found = [table.assign(rule=label, commit=commit()) for label, rule in trained(RULES, "mnist", out) for table in rows(rule, *images)]
     pd.concat(found).to_csv(TABLES / "hypothesis_attacks.csv", index=False, float_format="%.5g")
 
 

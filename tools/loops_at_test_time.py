@@ -3,29 +3,20 @@
 The networks are those that `tools/the_hypothesis.py --out FOLDER` has trained. Each loop's settings are chosen once, on validation images under Gaussian noise of 0.3,
 by the mean over all networks of a rule; then it meets the test images, clean and under every noise of the study. The table goes to nbs/results/hypothesis_loops.csv.
 """
-import argparse
-from pathlib import Path
-
 import pandas as pd, torch
 from bioplaus.attacks import perturbation
 from bioplaus.control import Control, Controller
 from bioplaus.core import stream
 from bioplaus.data import load_task
-from bioplaus.design import Cell, commit, evenly
-from bioplaus.loops import Decoders, Generative, Steered
-from bioplaus.training import evaluate, load_run
+from bioplaus.design import commit, evenly
+from bioplaus.loops import Decoders, Filtered, Generative, Steered
+from bioplaus.training import evaluate
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
-from the_hypothesis import CHEAP, NOISY, STUDY, TABLES
+from the_hypothesis import CHEAP, NOISY, STUDY, TABLES, options, trained
 
 TUNED_ON, WAYS = "gaussian:0.3", [(kappa, steps) for kappa in (0.25, 0.5, 0.75, 1.0) for steps in (2, 3, 5)]
 LEAKS = (0.01, 0.1, 1.0, 10.0, 100.0)
-
-
-class Filtered:
-    "A rule that looks at the world through a filter of the pixels."
-    def __init__(self, rule, filter): self.rule, self.net, self.filter = rule, rule.net, filter
-    def predict(self, x): return self.rule.predict(torch.as_tensor(self.filter(x.numpy()), dtype=x.dtype).clamp(0, 1))
 
 
 def filters(task):
@@ -43,17 +34,17 @@ def loops(rule, task):
     return {"own answer": steered} | {name: {f"kappa={k}, steps={n}": Generative(rule, d, k, n) for k, n in WAYS} for name, d in (("generative", free), ("generative, learnt under noise", told))}
 
 
-def chosen(rule, task):
+def chosen(rule, task, filters):
     "{loop: (settings, predictor, how many variants were looked at)}, by accuracy on 2,000 validation images under noise."
     def score(p): return evaluate(p, task.x_valid[:2000], task.y_valid[:2000], perturbation(TUNED_ON, task.shape), seed=1)["accuracy"].mean()
     best = {loop: max(variants.items(), key=lambda v: score(v[1])) for loop, variants in loops(rule, task).items()}
-    return {"no loop": ("", rule, 0)} | {loop: (*v, len(LEAKS) if loop == "own answer" else len(WAYS)) for loop, v in best.items()} | {n: ("", Filtered(rule, f), 0) for n, f in filters(task).items()}
+    return {"no loop": ("", rule, 0)} | {loop: (*v, len(LEAKS) if loop == "own answer" else len(WAYS)) for loop, v in best.items()} | {n: ("", Filtered(rule, f), 0) for n, f in filters.items()}
 
 
-def rows(label, task, rule):
+def rows(label, task, rule, filters):
     "One row for each network, loop and condition."
     noises = [p for p in STUDY.perturbations if p.split(":")[0] in ("gaussian", "salt-and-pepper")]
-    for loop, (settings, predictor, looked) in chosen(rule, task).items():
+    for loop, (settings, predictor, looked) in chosen(rule, task, filters).items():
         for spec in ("clean", *noises):
             kind = None if spec == "clean" else perturbation(spec, task.shape)
             found = evaluate(predictor, *evenly(task, STUDY.images), kind, seed=STUDY.seed)["accuracy"]
@@ -62,16 +53,12 @@ def rows(label, task, rule):
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--out", type=Path, default=TABLES.parent.parent / "_build" / "hypothesis", help="folder of the cells (default: _build/hypothesis)")
-    a, found = p.parse_args(), []
+    out, found = options(__doc__).parse_args().out, []
     for name in ("mnist", "fashion-mnist"):
         task = load_task(name, 10, STUDY.normalise, device="cpu")
-        for label in (*CHEAP[:2], *NOISY):
-            models = list((a.out / Cell(label, name, 10).key / "models").glob("*.safetensors"))
-            if not models: print(f"{label} on {name}: not trained yet"); continue
-            with torch.no_grad(): found += rows(label, task, load_run(models[0]).rule)
-            print(f"{label} on {name}: done", flush=True)
+        known = filters(task)
+        for label, rule in trained((*CHEAP[:2], *NOISY), name, out):
+            with torch.no_grad(): found += rows(label, task, rule, known)
     pd.concat(found).to_csv(TABLES / "hypothesis_loops.csv", index=False, float_format="%.5g")
 
 

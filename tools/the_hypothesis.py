@@ -13,6 +13,7 @@ from bioplaus.core import written_whole
 from bioplaus.design import Cell, Study
 from bioplaus.search import best_rates, tune
 from bioplaus.study import run_study
+from bioplaus.training import load_run
 from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,10 +66,24 @@ def run(label, task, classes, out):
     print(f"{label} on {task}, {classes} classes, lr {lr}: clean {clean.accuracy.mean():.4f}, {clean.seconds.iloc[0]:.0f} s", flush=True)
 
 
-def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--parts", nargs="*", default=list(PARTS), choices=PARTS, metavar="PART", help=f"of {', '.join(PARTS)} (default: all, in this order)")
+def options(doc):
+    "The command line's options, for this tool and those that test its networks."
+    p = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--out", type=Path, default=ROOT / "_build" / "hypothesis", help="folder of the cells (default: _build/hypothesis)")
+    return p
+
+
+def trained(labels, task, out):
+    "(label, rule with its ten networks) of each rule whose cell for ten classes is finished; says which are not, and which are done with."
+    for label in labels:
+        models = list((out / Cell(label, task, 10).key / "models").glob("*.safetensors"))
+        if models: yield label, load_run(models[0]).rule
+        print(f"{label} on {task}: {'done' if models else 'not trained yet'}", flush=True)
+
+
+def main():
+    p = options(__doc__)
+    p.add_argument("--parts", nargs="*", default=list(PARTS), choices=PARTS, metavar="PART", help=f"of {', '.join(PARTS)} (default: all, in this order)")
     a = p.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
     for label, task, classes in (cell for part in a.parts for cell in PARTS[part]):
