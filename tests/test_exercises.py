@@ -1,8 +1,11 @@
 "What the folded answers of the chapters' exercises say."
-import copy, math
+import copy, math, re
 from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from types import SimpleNamespace
 
-import pandas as pd, pytest, torch
+import nbformat, pandas as pd, pytest, torch
 from sklearn.linear_model import Ridge
 from torch.testing import assert_close
 
@@ -24,6 +27,8 @@ from bioplaus.rule import Backprop, Delta, Rule, make_rule, mean_outer, what_it_
 from bioplaus.similarity import cka, procrustes, rsa
 from bioplaus.training import evaluate, fit
 from bioplaus.updates import mini_batches, probe as probed, quality
+
+TUTORIALS = Path(__file__).parent.parent / "nbs" / "tutorials"
 
 
 @pytest.fixture(scope="module")
@@ -428,6 +433,52 @@ def test_tutorial_03_a_factor_uncovers_the_gradient():
     assert blind_share(rule, x, y).min() == 1 and blind_share(bare, x, y).max() == 0
     assert evaluate(rule, x, y, PGD(0.2))["accuracy"].min() > 0.95 and evaluate(bare, x, y, PGD(0.2))["accuracy"].mean() < 0.6
     assert transfer(bare, rule, x, y, PGD(0.2, early=False)).mean() < 0.65
+
+
+@pytest.fixture(scope="module")
+def page_05():
+    "What the cells of tutorial 05 define, the figures left out."
+    cells = {c.id: c.source for c in nbformat.read(TUTORIALS / "05_how_good_are_the_updates.ipynb", 4).cells}
+    page = {}
+    for name in ("imports", "train", "table", "rank", "features", "carry"): exec(cells[name], page)
+    return SimpleNamespace(**page)
+
+
+def test_tutorial_05_a_forest_fills_gaps_and_goes_no_farther(page_05):
+    both = pd.concat([page_05.seen, page_05.other], ignore_index=True)
+
+    def right(hidden, slower):
+        "Percent of epochs named rightly from (observables, updates), by forests that have seen one kind of networks and by those that have seen both."
+        networks = page_05.watched(hidden, slower, 4).query("epoch > 0").reset_index(drop=True)
+        named = lambda seen, columns: fmean(page_05.by_seed(page_05.forest(seen, columns).predict(networks[columns]), networks))
+        return [[named(seen, page_05.FEATURES[kind]) for kind in ("observables", "updates")] for seen in (page_05.seen, both)]
+    (one, updates), (two, updates_2) = right(40, 2)
+    assert one < 45 and two > 85 and min(updates, updates_2) > 94
+    (one, updates), (two, updates_2) = right(100, 1.5)
+    assert max(one, two) < 45 and min(updates, updates_2) > 94
+
+
+def test_tutorial_05_no_epoch_and_no_layer_makes_snr_explain(page_05):
+    def rho(epoch, metric, rules=page_05.RULES):
+        h = page_05.history
+        table = h[(h.epoch == epoch) & h.rule.isin(rules)].groupby("rule", sort=False)[["test", metric]].mean()
+        return [float(v) for v in re.findall(r"[+-][\d.]+", page_05.rank_correlation(table, metric))]
+    eight = [r for r in page_05.RULES if r not in ("softhebb", "hebb-clamp")]
+    for rules, least, most in ((page_05.RULES, -0.15, 0.15), (eight, -0.03, 0.44)):
+        for found, low, high in (rho(e, f"snr_{l}", rules) for e in (1, 3, 6) for l in (1, 2, 3)): assert least < found < most and low < 0 < high
+    assert 0.6 < rho(1, "cosine_3", eight)[0] < 0.8
+
+
+def test_tutorial_05_relative_observables_carry_over_in_part(page_05):
+    columns = [c for c in page_05.FEATURES["observables"] if not c.startswith(("weight_change", "dead"))]
+    other = page_05.watched(50, 3, 4)
+
+    def relative(h):
+        start, later = h[h.epoch == 0].set_index(["rule", "seed"])[columns], h[h.epoch > 0].reset_index(drop=True)
+        return later.assign(**dict(zip(columns, (later[columns].to_numpy() / start.loc[list(zip(later.rule, later.seed))].to_numpy()).T)))
+    mine, theirs = relative(page_05.history), relative(other)
+    named = lambda seen, new: fmean(page_05.by_seed(page_05.forest(seen, columns).predict(new[columns]), new))
+    assert named(page_05.seen, page_05.other) < 20 and 30 < named(mine, theirs) < 60
 
 
 def test_tutorial_07_unlabelled_images_help_and_classes_are_forgotten(digits):
