@@ -6,7 +6,7 @@
 __all__ = ['CONDITIONS', 'SOURCES', 'Task', 'data_folder', 'few', 'imbalanced', 'late', 'load_task', 'from_tensors']
 
 # %% ../nbs/00_data.ipynb #imports
-import hashlib, os, sys, zlib
+import hashlib, math, os, sys, zlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.resources import files
@@ -84,12 +84,24 @@ def _subset(x: np.ndarray, y: np.ndarray, classes: tuple) -> tuple[np.ndarray, n
     return x[keep], np.array([number[c] for c in y[keep].tolist()], dtype=np.int64)
 
 # %% ../nbs/00_data.ipynb #split
+def _shared_out(n: int, sizes: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+    "`n` over the classes in proportion to their sizes. What rounding down leaves goes to the largest remainders, between equal ones by lot."
+    exact = sizes / sizes.sum() * n
+    share, rest = exact.astype(int), exact % 1
+    for r in np.unique(rest)[::-1]:
+        if share.sum() < n: share[rng.permutation(np.flatnonzero(rest == r))[:n - share.sum()]] += 1
+    return share
+
 def _split(x: np.ndarray, y: np.ndarray, validation: float, seed: int):
-    "x_train, y_train, x_valid, y_valid: a stratified, seeded split."
-    from sklearn.model_selection import train_test_split
-    try: train, valid = train_test_split(np.arange(len(y)), test_size=validation, stratify=y, random_state=seed)
-    except ValueError as e: raise BadInput(f"validation={validation} cannot be split off {len(y)} training images: {e}") from e
-    train.sort(), valid.sort()
+    "x_train, y_train, x_valid, y_valid: a stratified, seeded split; labels are 0, 1, ..."
+    n, sizes, rng = math.ceil(real(validation, "validation (a share of the training images)", 0, 1) * len(y)), np.bincount(y), np.random.RandomState(seed)
+    if sizes.min() < 2: raise BadInput(f"class number {sizes.argmin()} has {sizes.min()} training image; to split off validation images, each class needs at least 2.")
+    if not len(sizes) <= n <= len(y) - len(sizes):
+        raise BadInput(f"validation={validation} makes {n} validation images of {len(y)} training images; both parts need at least {len(sizes)}, one for each class.")
+    kept = _shared_out(len(y) - n, sizes, rng)
+    drawn = _shared_out(n, sizes - kept, rng)
+    orders = [rng.permutation(np.flatnonzero(y == c)) for c in range(len(sizes))]
+    train, valid = (np.sort(np.concatenate(part)) for part in zip(*((o[:k], o[k:k + d]) for o, k, d in zip(orders, kept, drawn))))
     return x[train], y[train], x[valid], y[valid]
 
 # %% ../nbs/00_data.ipynb #build

