@@ -6,7 +6,7 @@ output-file names, numbers of equations and figures, words for those who can't s
 that lies beside the pages, so that the site works offline.
 README.md is written here and nowhere else.
 """
-import argparse, base64, io, json, os, re, shutil, struct, subprocess, sys, time
+import argparse, base64, io, itertools, json, os, re, shutil, struct, subprocess, sys, time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -15,6 +15,7 @@ KATEX = "0.16.11"
 FRONT = re.compile(r"^output-file:\s*(\S+)\.html\s*$", re.M)
 EQUATION = re.compile(r"\$\$(.+?)\$\$\s*\{#(eq-[\w-]+)\}", re.S)
 REFERENCE = re.compile(r"(?<![\w`\[@])@((?:eq|fig)-[\w-]+)")
+ROW, CELL = re.compile(r"<tr.*?</tr>", re.S), re.compile(r"<t[hd][^>]*>.*?</t[hd]>", re.S)
 FIGURE = re.compile(r"^#\| label: (fig-[\w-]+)", re.M)
 CAPTION = re.compile(r"^#\| fig-cap: (.+)$", re.M)
 NOTEBOOK = re.compile(r"\b[\w-]+\.ipynb\b")
@@ -121,16 +122,24 @@ def joined_streams(outputs):
     return out
 
 
+def unbroken(text):
+    "Numbers that stay in one line with the sign before or the mark behind them."
+    return re.sub(r"(?<= [±≤]) | (?=[†✓✗])", "\N{NO-BREAK SPACE}", text)
+
+
 def aligned(html):
-    "A pandas table whose columns of words are marked, to be read from the left."
-    rows = [re.findall(r"<t[hd][^>]*>.*?</t[hd]>", row, re.S) for row in re.findall(r"<tr.*?</tr>", html, re.S)]
-    cells = [[c for c in row if c.startswith("<td")] for row in rows]
-    width = max(map(len, cells), default=0)
-    words = [k for k in range(width) if all(re.search(r">\s*<|[^\W\d_]{3}.*</td>", row[k], re.S) for row in cells if row)]
-    for row, own in zip(rows, cells):
-        for old in ([own[k] for k in words] if own else [row[k - width] for k in words if len(row) > width]):
-            html = html.replace(old, re.sub(r"^<(t[hd])>", r'<\1 class="words">', old))
-    return html
+    "A pandas table whose columns of words are marked, to be read from the left, and those of sentences, to be given room."
+    rows = [[c for c in CELL.findall(row) if c.startswith("<td")] for row in ROW.findall(html)]
+    columns = list(zip(*(row for row in rows if row)))
+    words = [all(re.search(r">\s*<|[^\W\d_]{3}.*</td>", cell, re.S) for cell in column) for column in columns]
+    longest = [max(len(re.sub("<[^>]+>", "", cell).strip()) for cell in column) for column in columns]
+    marks = {k - len(columns): "words long" if longest[k] > 40 else "words" for k in range(len(columns)) if words[k]}
+
+    def marked(row):
+        if "colspan" in row[0]: return row[0]
+        number = itertools.count(-len(CELL.findall(row[0])))  # from the right, where no row names are in the way
+        return CELL.sub(lambda cell: re.sub(r"^<(t[hd])>", rf'<\1 class="{mark}">', cell[0]) if (mark := marks.get(next(number))) else cell[0], row[0])
+    return ROW.sub(marked, html)
 
 
 def lighter(png):
@@ -155,8 +164,8 @@ def resolve(nb, links):
             source, c["outputs"] = numbers.caption(source), joined_streams(c.get("outputs", []))
             for data in (o.get("data", {}) for o in c["outputs"]):
                 if "image/png" in data: data["image/png"] = lighter(data["image/png"])
-                if "text/markdown" in data: data["text/markdown"] = FENCE.sub(lambda m: LINKED.sub(r"\1", m[0]), links(joined(data["text/markdown"])))  # nbdev makes links in signatures too
-                if "text/html" in data: data["text/html"] = re.sub(r"(?<= [±≤]) | (?=[†✓✗])", "&nbsp;", aligned(joined(data["text/html"])))
+                if "text/markdown" in data: data["text/markdown"] = FENCE.sub(lambda m: LINKED.sub(r"\1", m[0]), unbroken(links(joined(data["text/markdown"]))))  # nbdev makes links in signatures too
+                if "text/html" in data: data["text/html"] = unbroken(aligned(joined(data["text/html"])))
         c["source"] = source
     for c in markdown: c["source"] = numbers.references(c["source"])
     nb["metadata"].pop("widgets", None)
