@@ -130,15 +130,17 @@ def unbroken(text):
 def aligned(html):
     "A pandas table whose columns of words are marked, to be read from the left, and those of sentences, to be given room."
     rows = [[c for c in CELL.findall(row) if c.startswith("<td")] for row in ROW.findall(html)]
+
+    def mark(column):
+        if not all(re.search(r">\s*<|[^\W\d_]{3}.*</td>", cell, re.S) for cell in column): return ""
+        return "words long" if max(len(re.sub("<[^>]+>", "", cell).strip()) for cell in column) > 40 else "words"
     columns = list(zip(*(row for row in rows if row)))
-    words = [all(re.search(r">\s*<|[^\W\d_]{3}.*</td>", cell, re.S) for cell in column) for column in columns]
-    longest = [max(len(re.sub("<[^>]+>", "", cell).strip()) for cell in column) for column in columns]
-    marks = {k - len(columns): "words long" if longest[k] > 40 else "words" for k in range(len(columns)) if words[k]}
+    marks = dict(enumerate(map(mark, columns), -len(columns)))  # from the right, where no row names are in the way
 
     def marked(row):
         if "colspan" in row[0]: return row[0]
-        number = itertools.count(-len(CELL.findall(row[0])))  # from the right, where no row names are in the way
-        return CELL.sub(lambda cell: re.sub(r"^<(t[hd])>", rf'<\1 class="{mark}">', cell[0]) if (mark := marks.get(next(number))) else cell[0], row[0])
+        number = itertools.count(-len(CELL.findall(row[0])))
+        return CELL.sub(lambda cell: re.sub(r"^<(t[hd])>", rf'<\1 class="{kind}">', cell[0]) if (kind := marks.get(next(number))) else cell[0], row[0])
     return ROW.sub(marked, html)
 
 
