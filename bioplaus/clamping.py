@@ -62,10 +62,10 @@ class TargetProjection(Teacher):
 class Settle:
     "A free and a clamped phase, each settled with symmetric feedback of strength γ (Movellan 1991; Xie & Seung 2003)."
     def __init__(self,
-        gamma: float = 0.1, # strength of the feedback
+        gamma: float = 0.1, # strength of the feedback; at 0 nothing is heard below the output
         sweeps: int = 10,   # through all layers, until the activity has settled
     ):
-        self.gamma, self.sweeps = real(gamma, "gamma", most=1), whole(sweeps, "sweeps")
+        self.gamma, self.sweeps = real(gamma, "gamma", 1e-6, 1), whole(sweeps, "sweeps")
 
     def settled(self, rule, z: Tensor, rs: list[Tensor], target: Tensor | None) -> list[Tensor]:
         "The settled activities of all layers, from `rs`; the output is held at `target`, if there is one."
@@ -90,7 +90,10 @@ def contrastive(post_taught, pre_taught, post, pre, scale=1.0):
     "⟨r* r₋*ᵀ⟩ − ⟨r r₋ᵀ⟩, times `scale`"
     return scale * (mean_outer(post_taught, pre_taught) - mean_outer(post, pre))
 
-@register("contrastive", equation="ΔW = γ^−(L−l) (⟨r* r₋*ᵀ⟩ − ⟨r r₋ᵀ⟩), both phases settled", sees="pre, post, transported weights", paper="Movellan 1991; Xie & Seung 2003", lr=0.3)
+@register("contrastive", equation="ΔW = γ^−(L−l) (⟨r* r₋*ᵀ⟩ − ⟨r r₋ᵀ⟩), both phases settled",
+          sees="pre, post, transported weights", paper="Movellan 1991; Xie & Seung 2003", lr=0.3)
 def contrastive_rule(net: MLP, gamma: float = 0.1, sweeps: int = 10) -> Rule:
     "Contrastive Hebbian learning: clamped minus free, both settled with weak symmetric feedback."
-    return Rule(net, Settle(gamma, sweeps), [partial(contrastive, scale=gamma ** (l + 1 - net.depth)) for l in range(net.depth)], output="softmax")
+    teacher = Settle(gamma, sweeps)  # checks gamma, by whose powers the next line divides
+    plasticity = [partial(contrastive, scale=gamma ** (l + 1 - net.depth)) for l in range(net.depth)]
+    return Rule(net, teacher, plasticity, output="softmax")

@@ -90,10 +90,10 @@ def fair_pace(y: Tensor) -> Tensor:
     "How much units have won, (S, N, units), scaled so that one which won more than one image's worth of the batch learns as one that won just that."
     return y * (y.shape[-2] / y.sum(-2, keepdim=True).clamp(min=1))
 
-def soft_hebb(v_taught, v, pre_taught, W, tau=0.01, adapt=0.0):
+def soft_hebb(v_taught, current, pre_taught, W, tau=0.01, adapt=0.0):
     "yₖ (x − uₖ Wₖ) with y = softmax(u*/τ) (Moraitis et al. 2022); times |‖Wₖ‖ − 1|^adapt (Journé et al. 2023)"
     y = fair_pace(torch.softmax(v_taught / tau, -1))
-    change = mean_outer(y, pre_taught) - (y * v).mean(-2).unsqueeze(-1) * W
+    change = mean_outer(y, pre_taught) - (y * current).mean(-2).unsqueeze(-1) * W
     return change * (W.norm(dim=-1, keepdim=True) - 1).abs() ** adapt if adapt else change
 
 def hard_wta(v_taught, pre_taught, W):
@@ -101,9 +101,9 @@ def hard_wta(v_taught, pre_taught, W):
     y = fair_pace(F.one_hot(v_taught.argmax(-1), v_taught.shape[-1]).to(v_taught.dtype))
     return mean_outer(y, pre_taught) - y.mean(-2).unsqueeze(-1) * W
 
-def krotov_hopfield(v_taught, v, pre_taught, W, anti=0.4, rank=2, p=2.0):
-    "gₖ (x − uₖ Wₖ), u = sgn(W)|W|ᵖ⁻¹ x, g = 1 for the winner and −Δ for the unit at `rank`, over the largest change (Krotov & Hopfield 2019)"
-    u = v if p == 2 else pre_taught @ (W.sign() * W.abs() ** (p - 1)).mT
+def krotov_hopfield(v_taught, v, current, pre_taught, W, anti=0.4, rank=2, p=2.0):
+    "gₖ (x − uₖ Wₖ), u = sgn(W)|W|ᵖ⁻¹ x, over the largest change; g = 1 for the winner, −Δ at `rank` (Krotov & Hopfield 2019)"
+    u = current if p == 2 else pre_taught @ (W.sign() * W.abs() ** (p - 1)).mT
     best = (u + v_taught - v).topk(min(rank, v.shape[-1]), -1).indices
     g = torch.zeros_like(v).scatter_(-1, best[..., -1:], -anti).scatter_(-1, best[..., :1], 1.0)
     change = mean_outer(g, pre_taught) - (g * u).mean(-2).unsqueeze(-1) * W

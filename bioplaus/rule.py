@@ -32,11 +32,15 @@ class Phase:
     v_hat: Tensor | None = None       # v̂; None: the free v
     clamped: Tensor | None = None     # r* where it is given outright
     modulator: Tensor | None = None   # one scalar for each sample
-    change: tuple | None = None       # finished changes of (W, b), where a teacher computes them itself: the plasticity `finished` takes them
+    change: tuple | None = None       # finished changes of (W, b), which the plasticity `finished` takes
+    bias: Tensor | None = None        # b, (S, out); None: there is none
 
     def __post_init__(self):
         if self.pre_taught is None: self.pre_taught = self.pre
         if self.v_hat is None: self.v_hat = self.v
+
+    @property
+    def current(self) -> Tensor: return self.v if self.bias is None else self.v - self.bias.unsqueeze(-2)
 
     @property
     def v_taught(self) -> Tensor: return self.v_hat if self.drive is None else self.v_hat + self.drive
@@ -156,7 +160,8 @@ def _per_layer(plasticity, depth: int) -> list:
     if len(plasticity) != depth: raise BadInput(f"{len(plasticity)} plasticities were given for {depth} layers; give one for all, or one for each (None freezes a layer).")
     return [copy.deepcopy(p) for p in plasticity]
 
-_FIELDS = {"pre", "v", "post", "phi", "drive", "pre_taught", "v_hat", "v_taught", "post_taught", "post_hat", "modulator", "change", "W"}
+_FIELDS = {"pre", "v", "post", "phi", "drive", "pre_taught", "v_hat", "v_taught", "post_taught", "post_hat",
+           "current", "modulator", "change", "W"}
 
 def _sight(plasticity) -> tuple[str, ...]:
     "The argument names of a plasticity: what it sees."
@@ -244,7 +249,7 @@ class Rule(nn.Module):
         for W, b, act in self.layers(self.output):
             pre = phases[-1].post if phases else z
             v = affine(pre, W, b)
-            phases.append(Phase(pre, v, act.f(v), act.f))
+            phases.append(Phase(pre, v, act.f(v), act.f, bias=b))
         self.teacher(self, phases, y)
         return phases
 
