@@ -177,7 +177,8 @@ class Control(Teacher):
     ):
         super().__init__()
         if net.depth < 2: raise BadInput(f"feedback control teaches hidden layers, and the sizes {net.sizes} have none; give at least one hidden size.")
-        self.feedback = FEEDBACKS[choose(feedback, FEEDBACKS, "feedback")](net) if isinstance(feedback, str) else feedback
+        own = isinstance(feedback, nn.Module)
+        self.feedback = feedback if own else FEEDBACKS[choose(feedback, FEEDBACKS, "feedback")](net)
         self.how, self.aim = choose(how, ("closed", "settled", "trajectory"), "how"), choose(aim, ("nudge", "label"), "aim")
         if (how, aim) == ("closed", "label"): raise BadInput("the closed form is for small nudges; with aim='label', take how='settled'.")
         self.nudge, self.label = real(nudge, "nudge"), real(label, "label", 1 / net.sizes[-1], 1 - 1e-9)

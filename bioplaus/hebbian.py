@@ -77,7 +77,7 @@ class BCM(nn.Module):
     "⟨y (y − θ) xᵀ⟩ with θ a running mean of y² (Bienenstock, Cooper & Munro 1982; Intrator & Cooper 1992)."
     def __init__(self, rate: float = 0.1): # share of the newest batch in θ
         super().__init__()
-        self.rate = rate
+        self.rate = real(rate, "rate of the threshold", most=1)
         self.register_buffer("threshold", None)
 
     def forward(self, post_taught, pre_taught):

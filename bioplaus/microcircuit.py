@@ -45,7 +45,7 @@ class Microcircuit(Teacher):
         self.nudge, self.apical = real(nudge, "nudge"), real(apical, "apical share", most=1)
         self.drawn = real(drawn, "share of the interneuron's nudge", 1e-6, 1)
         self.how, self.steps, self.dt = choose(how, ("two-step", "dynamics"), "how"), whole(steps, "steps"), real(dt, "dt", 1e-6, 1)
-        self.plastic = [choose(name, ("IP", "PI", "down"), "group of plastic synapses") for name in plastic.split("+") if name]
+        self.plastic = [choose(name, ("IP", "PI", "down"), "group of plastic synapses") for name in str(plastic).split("+") if name]
         self.loss = loss if isinstance(loss, Loss) else LOSSES[choose(loss, LOSSES, "loss")]
         transposed = choose(feedback, ("random", "transposed"), "feedback") == "transposed"
         right = choose(start, ("self-predicting", "random"), "start") == "self-predicting"

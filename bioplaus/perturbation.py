@@ -23,7 +23,7 @@ class Perturbed(Teacher):
     "What the rules of this page share: a loss, a noise level, a step counter, and noise for all replicas."
     def __init__(self, net: MLP, sigma: float, loss: str = "cross-entropy", antithetic: bool = False):
         super().__init__()
-        if real(sigma, "sigma") == 0: raise BadInput("sigma must be larger than 0, or there is nothing to learn from; 0 was given.")
+        sigma = real(sigma, "sigma, the size of the noise that is learnt from,", 1e-6, 1e6)
         self.sigma, self.loss, self.antithetic, self.seeds = sigma, LOSSES[choose(loss, LOSSES, "loss")], antithetic, net.seeds
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
 

@@ -14,7 +14,7 @@ from functools import partial
 
 import torch, torch.nn.functional as F
 from torch import Tensor
-from .core import BadInput, choose, real, register
+from .core import BadInput, choose, real, register, whole
 from .clamping import Clamp, TargetProjection
 from .hebbian import BCM, HEBB, Hebb, fair_pace, hard_wta, krotov_hopfield, oja, oja_subspace, sanger, soft_hebb
 from .network import ACTIVATIONS, MLP, Activation, affine
@@ -85,6 +85,7 @@ def competing(
 @register("softhebb", equation="ΔWₖ = yₖ (x − uₖ Wₖ), y = softmax(u/τ); readout", sees="pre, post, own weight, layer, batch", paper="Moraitis et al. 2022", lr=(0.1, 100.0))
 def softhebb(net: MLP, tau: float = 0.01, adapt: float = 0.0, power: float | None = None, readout: str = "delta", project: float = 0.0) -> Rule:
     "Soft winner-take-all Hebb on the unit sphere, with a readout."
+    tau, adapt = real(tau, "tau, the temperature of the competition,", 1e-6), real(adapt, "adapt", most=16)
     return competing(net, partial(soft_hebb, tau=tau, adapt=adapt), readout, power, project=project)
 
 @register("hard-wta", equation="ΔWₖ = yₖ (x − Wₖ), y = 1 for the winner; readout", sees="pre, post, own weight, layer, batch", paper="Rumelhart & Zipser 1985", lr=(0.1, 30.0))
@@ -95,6 +96,7 @@ def hard_wta_rule(net: MLP, power: float | None = None, readout: str = "delta", 
 @register("krotov-hopfield", equation="ΔWₖ ∝ gₖ (x − uₖ Wₖ), g = 1, −Δ, 0 by rank; readout", sees="pre, post, own weight, layer, batch", paper="Krotov & Hopfield 2019", lr=(0.03, 100.0))
 def krotov_hopfield_rule(net: MLP, anti: float = 0.2, rank: int = 2, p: float = 2.0, power: float | None = None, readout: str = "delta", project: float = 0.0) -> Rule:
     "Competing hidden units, the runner-up unlearns; with a readout."
+    anti, rank, p = real(anti, "anti", most=100), whole(rank, "rank", 2), real(p, "p", 1, 16)
     return competing(net, partial(krotov_hopfield, anti=anti, rank=rank, p=p), readout, power, project=project)
 
 # %% ../nbs/04_readout.ipynb #spreading

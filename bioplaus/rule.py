@@ -8,13 +8,13 @@ __all__ = ['LOSSES', 'INPUTS', 'Phase', 'mean_outer', 'delta_v', 'delta_r', 'Del
            'check_locality', 'register', 'rules']
 
 # %% ../nbs/02_rule.ipynb #imports
-import copy, inspect, itertools, threading
+import copy, inspect, itertools, numbers, threading, typing
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch, torch.nn.functional as F
 from torch import Tensor, nn
-from .core import BadInput, cards, choose, find_rule, register, rules, stream
+from .core import BadInput, cards, choose, find_rule, real, register, rules, stream, whole
 from .network import ACTIVATIONS, MLP, Activation, affine, product
 
 _all_ = ["register", "rules"]  # what a notebook that adds a rule needs, in one import
@@ -298,6 +298,16 @@ class Rule(nn.Module):
 
     def extra_repr(self): return f"name={self.name}, teacher={getattr(self.teacher, '__name__', type(self.teacher).__name__)}"
 
+# %% ../nbs/02_rule.ipynb #options
+def _checked_option(rule: str, option: inspect.Parameter, value):
+    "A `BadInput` unless `value` is of the kind that the option's annotation says. Ranges are the factory's to check."
+    what, kinds = f"option {option.name!r} of rule {rule!r}", set(typing.get_args(option.annotation)) or {option.annotation}
+    if value is None and type(None) in kinds: return
+    if float in kinds: real(value, what, -1e6, 1e6)  # what is larger overflows somewhere on its way through float32
+    elif int in kinds: whole(value, what)
+    elif bool in kinds and not isinstance(value, bool): raise BadInput(f"{what} must be True or False; {value!r} was given.")
+    elif str in kinds and isinstance(value, numbers.Number): raise BadInput(f"{what} must be a name; {value!r} was given.")
+
 # %% ../nbs/02_rule.ipynb #make-rule
 def make_rule(
     name: str,  # a name out of `rules()`
@@ -306,10 +316,11 @@ def make_rule(
 ) -> Rule:
     "The rule `name` on `net`."
     factory = find_rule(name)
-    known = list(inspect.signature(factory).parameters)[1:]
-    for o in options:
+    _, *known = inspect.signature(factory).parameters.values()
+    known = {p.name: p for p in known}
+    for o, value in options.items():
         if not known: raise BadInput(f"rule {name!r} has no options; {o!r} was given.")
-        choose(o, known, f"option of rule {name!r}")
+        _checked_option(name, known[choose(o, known, f"option of rule {name!r}")], value)
     rule = factory(net, **options)
     rule.name, rule.options = name, options
     return rule
