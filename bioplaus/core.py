@@ -130,11 +130,13 @@ class Card:
     equation: str = ""  # in the letters of the notebooks
     sees: str = ""      # what a synapse has to know, comma-separated
     paper: str = ""     # where it comes from
-    lr: float | tuple = 0.1    # default learning rate, or one per layer; chosen on validation data
+    lr: float | tuple = 0.1 # default learning rate under SGD, or (hidden layers, output); chosen on validation images
     summary: str = ""   # one line
     notebook: str = ""  # where it is explained
     module: str = ""    # where `make_rule` finds it
     factory: str = ""   # the function there
+    lr_adam: float | tuple | None = None # the same under Adam; None: nobody has looked for it
+    lr_deep: float | tuple | None = None # under SGD with several hidden layers; None: `lr`
 
 _live = {}  # name -> (card, factory): the rules of this process, notebooks' own included
 
@@ -145,7 +147,9 @@ def register(
     equation: str = "", # its equation
     sees: str = "",     # what a synapse has to know: pre, post, own weight, layer, batch, scalar, transported weights
     paper: str = "",    # its source
-    lr: float | tuple = 0.1, # default learning rate, or one per layer
+    lr: float | tuple = 0.1, # default learning rate under SGD, or (hidden layers, output)
+    lr_adam: float | tuple | None = None, # the same under Adam
+    lr_deep: float | tuple | None = None, # under SGD with several hidden layers; None: `lr`
 ):
     "Decorator: make the function `net, **options -> Rule` known as rule `name`. A later definition replaces an earlier one."
     def known(factory):
@@ -153,7 +157,8 @@ def register(
         if mine and factory.__module__ != "__main__": return factory  # a module that is imported late must not undo a user's cell
         summary = (factory.__doc__ or "").strip().split("\n")[0]
         notebook = "this session" if factory.__module__ == "__main__" else ""
-        _live[name] = Card(name, equation, sees, paper, lr, summary, notebook, factory.__module__, factory.__name__), factory
+        card = Card(name, equation, sees, paper, lr, summary, notebook, factory.__module__, factory.__name__, lr_adam, lr_deep)
+        _live[name] = card, factory
         return factory
     return known
 
@@ -198,7 +203,7 @@ def cards() -> dict[str, Card]:
 def rules():
     "A pandas table of all known rules: equation, what a synapse sees, paper, notebook."
     import pandas as pd
-    shown = ["name", "equation", "sees", "paper", "lr", "notebook", "summary"]
+    shown = ["name", "equation", "sees", "paper", "lr", "lr_adam", "lr_deep", "notebook", "summary"]
     return pd.DataFrame([asdict(c) for c in cards().values()], columns=shown).set_index("name")
 
 # %% ../nbs/00_core.ipynb #find-rule
