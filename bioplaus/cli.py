@@ -148,8 +148,10 @@ def _adversarial(source: Path | None, attack: str, eps: float, network: int | No
 def rules_(as_json: Json = False):
     "List the learning rules: equation, what a synapse sees, paper."
     known = cards()
-    lines = [f"{c.name}\n    {c.summary}\n    {c.equation}\n    sees: {c.sees}; lr: {c.lr}; {c.paper}" for c in known.values()]
-    answer("\n".join(lines), {n: {"equation": c.equation, "sees": c.sees, "paper": c.paper, "lr": c.lr, "summary": c.summary} for n, c in known.items()}, as_json)
+    def rates(c): return ", ".join([str(c.lr), *(f"{n} {r}" for n, r in (("adam", c.lr_adam), ("deep", c.lr_deep)) if r)])
+    lines = [f"{c.name}\n    {c.summary}\n    {c.equation}\n    sees: {c.sees}; lr: {rates(c)}; {c.paper}" for c in known.values()]
+    fields = ("equation", "sees", "paper", "lr", "lr_adam", "lr_deep", "summary")
+    answer("\n".join(lines), {n: {f: getattr(c, f) for f in fields} for n, c in known.items()}, as_json)
 
 # %% ../nbs/60_cli.ipynb #train
 @app.command()
@@ -334,7 +336,7 @@ def study(
     watch: Annotated[list[str], _option("A perturbation whose accuracy is kept for every epoch; may be repeated.")] = [],
     mediators: Annotated[list[str], _option("weight-norm, jacobian, margin: what may explain robustness; comma-separated.")] = [],
     options: Options = [],
-    tune: Annotated[Optional[int], _option("First choose each rule's learning rates, with that many trials on validation images.")] = None,
+    tune: Annotated[bool, _option("First search each rule's learning rates, on validation images.", "--tune")] = False,
     workers: Annotated[int, _option("Processes that compute side by side, sharing the cores.")] = 1,
     scheduler: Annotated[Optional[str], _option("Address of a dask scheduler, tcp://HOST:PORT, whose workers compute instead.")] = None,
     tensorboard: Annotated[bool, _option("Write the learning curves for TensorBoard, too.", "--tensorboard")] = False,
@@ -350,12 +352,12 @@ def study(
     _study(settings, out, as_json, tune, tensorboard, device=device, workers=workers, scheduler=scheduler)
 
 # %% ../nbs/60_cli.ipynb #study-body
-def _tuned(study, out: Path, trials: int | None):
+def _tuned(study, out: Path, tune: bool):
     "The study with the rates that a search has found; or as it is."
-    if trials is None: return study
-    from bioplaus.search import best_rates, tune
+    if not tune: return study
+    from bioplaus import search
     if study.lr is not None: raise BadInput("--lr and --tune both say what the learning rates shall be; give one of them.")
-    return replace(study, lr=best_rates(tune(study, out, trials=trials)))
+    return replace(study, lr=search.best_rates(search.tune(study, out)))
 
 def _reported(out: Path) -> Path:
     "The study's report, written unless no cell is newer."
@@ -364,14 +366,14 @@ def _reported(out: Path) -> Path:
     from bioplaus.report import write_report  # here, for Matplotlib takes half a second to import
     return write_report(out)
 
-def _study(settings: dict, out: Path, as_json: bool, trials: int | None, tensorboard: bool, **where):
+def _study(settings: dict, out: Path, as_json: bool, tune: bool, tensorboard: bool, **where):
     "Run the study, print its tables, write its report."
     from bioplaus.logs import write_events
     from bioplaus.stats import interval
     from bioplaus.study import Study, run_study
     from bioplaus.tables import by_task, text_report
     start = time.perf_counter()
-    outcome = run_study(_tuned(Study(**settings).checked(), out, trials), out, **where)
+    outcome = run_study(_tuned(Study(**settings).checked(), out, tune), out, **where)
     page = _reported(out)
     if tensorboard: write_events(outcome.history, out / "logs")
     clean = outcome.results[outcome.results.perturbation == "clean"]

@@ -1,67 +1,118 @@
-"""Choose each rule's default learning rate on validation images.   python tools/choose_rates.py RULE ...
+"""Choose the rates on the rules' cards, on validation images.   python tools/choose_rates.py [RULE ...] [--settings ...]
 
-Every rate is tried with 3 seeds on 2, 3 and 10 classes of mnist-mini, and with three activations if the rule's hidden units take the
-network's, so that the default is not brittle. A rule with a pair of rates on its card gets a grid of pairs (hidden layers, output).
-What has the best mean validation accuracy is what belongs on the card. No test image is used.
-The table is written to bioplaus/data_files/rates.csv; rows of rules that are not named stay.
+Each rule is searched by the protocol of nbs/42_search.ipynb on mnist-mini's ten classes, once for each of the rates that a card holds: lr, lr_adam and
+lr_deep. What was chosen is tried on two and three classes, too. No test image is used. All trials go into bioplaus/data_files/rates.csv, after
+each round, so that a search which was stopped goes on where it was; two such processes may share the work. When a rule is finished its rates are
+written onto its card, in its notebook (run nbdev_export then). Rules that are not named keep what they have.
 """
-import argparse, contextlib, itertools, os
+import argparse, ast, contextlib, io, re
 from pathlib import Path
 
-import pandas as pd
-from bioplaus.core import cards
+import nbformat, pandas as pd
+from bioplaus.core import cards, choose, written_whole
 from bioplaus.data import load_task
 from bioplaus.design import commit
-from bioplaus.network import MLP
-from bioplaus.rule import make_rule
-from bioplaus.search import search_lr
+from bioplaus.search import TUNING_SEED, chosen, flatness, search_lr, search_rates
+from filelock import FileLock, Timeout
 
-OUT = Path(__file__).parent.parent / "bioplaus" / "data_files" / "rates.csv"
-SEEDS, EPOCHS = 3, 10
-RATES = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0]
-COMPETING = ([0.1, 0.3, 1.0, 3.0], [3.0, 10.0, 30.0, 100.0, 300.0])  # on the unit sphere
-SPREADING = ([1e-6, 1e-5, 1e-4, 1e-3], [1e-4, 1e-3, 1e-2, 0.1])      # linear units, large activity
-PLAIN = ([1e-6, 1e-5, 1e-4, 1e-3, 1e-2], [0.03, 0.1, 0.3, 1.0])
-GRIDS = {"softhebb": COMPETING, "hard-wta": COMPETING, "pretrain": COMPETING, "krotov-hopfield": ([0.01, 0.03, 0.1, 0.3], COMPETING[1]),
-         "oja": SPREADING, "oja-subspace": SPREADING, "sanger": SPREADING, "bcm": ([1e-3, 1e-2, 0.1, 1.0], [0.03, 0.1, 0.3, 1.0, 3.0]),
-         "frozen": ([1.0], RATES), "frozen-softhebb": ([1.0], COMPETING[1] + [1000.0])}
-ACTS = ("sigmoid", "tanh", "relu")
-
-
-def grid(rule):
-    "Rates, or pairs of rates for hidden layers and output."
-    return list(itertools.product(*GRIDS.get(rule, PLAIN))) if isinstance(cards()[rule].lr, tuple) else RATES
+ROOT = Path(__file__).resolve().parent.parent
+RECORD = ROOT / "bioplaus" / "data_files" / "rates.csv"
+LOCKS = ROOT / "_build" / "rates"
+SHALLOW = dict(hidden=(100,), act="sigmoid", seeds=2, epochs=10, first_epochs=3)
+SETTINGS = {
+    "lr": SHALLOW | dict(optimizer="sgd"),
+    "lr_adam": SHALLOW | dict(optimizer="adam"),
+    "lr_deep": dict(hidden=(256, 256, 256), act="tanh", optimizer="sgd", seeds=2, epochs=5, first_epochs=2),  # six times as long
+}
+COLUMNS = ["rule", "setting", "classes", "stage", "lr", "hidden", "output", "seed", "epochs", "valid_accuracy", "commit"]
 
 
-def acts(rule):
-    "The activations to try: one is enough if the rule brings its own."
-    net = MLP((4, 3, 2))
-    return ACTS if make_rule(rule, net).hidden is net.activation else ACTS[:1]
+def record():
+    return pd.read_csv(RECORD, dtype={"commit": str}) if RECORD.exists() else pd.DataFrame(columns=COLUMNS)
 
 
-def rows(rule):
-    for classes, act in itertools.product((2, 3, 10), acts(rule)):
-        with contextlib.redirect_stderr(open(os.devnull, "w")):
-            found = search_lr(rule, load_task("mnist-mini", classes), grid(rule), seeds=SEEDS, epochs=EPOCHS, act=act)
-        # a seed that diverged counts as guessing
-        means = found.fillna({"accuracy": 1 / classes}).groupby("rate").accuracy.mean()
-        for r, a in means.items():
-            hidden, output = r if isinstance(r, tuple) else (r, r)
-            yield {"rule": rule, "classes": classes, "act": act, "hidden": hidden, "output": output, "valid_accuracy": round(a, 4)}
-        print(rule, classes, act, f"best {means.idxmax()}: {means.max():.3f}", flush=True)
+def of(table, rule, setting): return table[(table.rule == rule) & (table.setting == setting)]
+
+
+def keep(rule, setting, trials):
+    "Put all trials of one search into the record, in place of those that were there."
+    with FileLock(LOCKS / "record.lock"), written_whole(RECORD) as tmp:
+        old = record()
+        new = trials.assign(rule=rule, setting=setting).reindex(columns=COLUMNS).round({"valid_accuracy": 4})
+        others = old.drop(of(old, rule, setting).index)
+        parts = [t for t in (others, new) if len(t)]
+        pd.concat(parts).sort_values(["rule", "setting"], kind="stable").to_csv(tmp, index=False)
+
+
+def few_classes(rule, rates, how):
+    "The chosen rates on two and three classes, two seeds each."
+    how = {k: v for k, v in how.items() if k != "first_epochs"}
+    for classes in (2, 3):
+        tried = rates if len(rates) > 1 else rates[0]
+        with contextlib.redirect_stderr(io.StringIO()):
+            found = search_lr(rule, load_task("mnist-mini", classes), [tried], **how | dict(seeds=2, seed=TUNING_SEED))
+        yield found.assign(classes=classes, stage="check", valid_accuracy=found.accuracy, epochs=how["epochs"])
+
+
+def search(rule, setting):
+    "One search, gone on with or done; then the check on fewer classes."
+    known, how = of(record(), rule, setting), SETTINGS[setting]
+    if (known.stage == "check").any(): return
+    old = known.dropna(axis=1, how="all")
+    mark = lambda t: t.fillna({"commit": commit()}) if "commit" in t else t.assign(commit=commit())
+    trials = search_rates(rule, load_task("mnist-mini", 10), trials=old if len(old) else None,
+                          keep=lambda t: keep(rule, setting, mark(t.assign(classes=10))), **how)
+    rates = chosen(trials)
+    names = ["lr"] if len(rates) == 1 else ["hidden", "output"]
+    checks = pd.concat(few_classes(rule, rates, how)).assign(**dict(zip(names, rates)))
+    keep(rule, setting, mark(pd.concat([trials.assign(classes=10), checks], ignore_index=True)))
+    at = trials[(trials.stage == "fine") & (trials[names] == list(rates)).all(axis=1)].valid_accuracy.mean()
+    print(f"{rule} {setting}: {rates} with {at:.4f}; flat {flatness(trials)}; {len(trials)} trials", flush=True)
+
+
+def on_card(source, rule, rates):
+    "`source`, with `rates` ({setting: rate}) in the call of `register` for `rule`."
+    call = next((d for f in ast.walk(ast.parse(source)) for d in getattr(f, "decorator_list", [])
+                 if isinstance(d, ast.Call) and getattr(d.func, "id", "") == "register" and d.args[0].value == rule), None)
+    if call is None: return source
+    lines = source.splitlines(keepends=True)
+    head, tail = "".join(lines[:call.lineno - 1]), "".join(lines[call.end_lineno:])
+    text = "".join(lines[call.lineno - 1:call.end_lineno])
+    text = re.sub(r",\s*lr(_\w+)?=(\([^)]*\)|[^,)\n]+)", "", text).rstrip()
+    said = ", ".join(f"{s}={rates[s]}" for s in SETTINGS if s in rates)
+    return f"{head}{text[:-1]},\n          {said})\n{tail}"
+
+
+def write_cards(rules):
+    "Put what has been chosen onto the cards, in the notebooks."
+    table = record()
+    for file in sorted((ROOT / "nbs").glob("[0-9]*.ipynb")):
+        nb, changed = nbformat.read(file, 4), False
+        for cell in nb.cells:
+            for rule in re.findall(r'@register\("([^"]+)"', cell.source) if "#| export" in cell.source else ():
+                source = "backprop" if rule == "shuffled" else rule
+                found = {s: of(table, source, s) for s in SETTINGS}
+                rates = {s: chosen(t[t.stage != "check"].dropna(axis=1, how="all")) for s, t in found.items() if (t.stage == "check").any()}
+                if rule not in rules or not rates: continue
+                new = on_card(cell.source, rule, {s: r if len(r) > 1 else r[0] for s, r in rates.items()}).rstrip("\n")
+                changed, cell.source = changed or new != cell.source, new
+        if changed: nbformat.write(nb, file)
 
 
 def main():
+    known = [n for n, c in cards().items() if c.module.startswith("bioplaus.")]
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("rules", nargs="+")
+    p.add_argument("rules", nargs="*", metavar="RULE", help="(default: all)")
+    p.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=SETTINGS, metavar="SETTING", help=f"of {', '.join(SETTINGS)} (default: all)")
+    p.add_argument("--no-cards", action="store_true", help="only keep the record, and leave the notebooks as they are")
     a = p.parse_args()
-    for rule in a.rules:  # each is safe once it is done
-        new = pd.DataFrame(rows(rule)).assign(seeds=SEEDS, epochs=EPOCHS, commit=commit())
-        old = pd.read_csv(OUT)
-        table = pd.concat([old[old.rule != rule], new], ignore_index=True)
-        table.to_csv(OUT, index=False)
-        best = new.groupby(["hidden", "output"]).valid_accuracy.mean()
-        print(f"{rule}: {best.idxmax()} with {best.max():.4f}", flush=True)
+    rules = [choose(r, known, "rule of the package") for r in a.rules or known]
+    LOCKS.mkdir(parents=True, exist_ok=True)
+    for setting in a.settings:
+        for rule in rules:
+            if rule == "shuffled": continue  # its labels say nothing: it takes backprop's rates
+            with contextlib.suppress(Timeout), FileLock(LOCKS / f"{rule}.{setting}.lock", timeout=0): search(rule, setting)
+    if not a.no_cards: write_cards(rules)
 
 
 if __name__ == "__main__": main()
