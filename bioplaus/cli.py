@@ -357,7 +357,10 @@ def _tuned(study, out: Path, tune: bool):
     if not tune: return study
     from bioplaus import search
     if study.lr is not None: raise BadInput("--lr and --tune both say what the learning rates shall be; give one of them.")
-    return replace(study, lr=search.best_rates(search.tune(study, out)))
+    tuned = search.tune(study, out)
+    for rule, row in search.rates_table(tuned).iterrows():
+        print(f"{rule}: rate {row.rate} ({row.flat} within a point on validation images; {row.trials} trials)", file=sys.stderr)
+    return replace(study, lr=search.best_rates(tuned))
 
 def _reported(out: Path) -> Path:
     "The study's report, written unless no cell is newer."

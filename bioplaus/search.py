@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SEARCHED', 'NEARLY', 'TUNING_SEED', 'search_lr', 'Lattice', 'to_lattice', 'from_lattice', 'chosen', 'flatness',
-           'search_rates', 'tune', 'best_rates']
+           'search_rates', 'tune', 'best_rates', 'rates_table']
 
 # %% ../nbs/42_search.ipynb #imports
 import contextlib, io, json, math, warnings
@@ -233,3 +233,15 @@ def best_rates(
     def rates(mine): return chosen(mine) if staged else tuple(mine.loc[mine.valid_accuracy.idxmax(), _axes(mine)])
     found = {rule: rates(mine.dropna(axis=1, how="all")) for rule, mine in tuned.groupby("rule", sort=False)}
     return {rule: tuple(map(float, r)) if len(r) > 1 else float(r[0]) for rule, r in found.items()}
+
+# %% ../nbs/42_search.ipynb #rates-table
+def rates_table(
+    tuned: pd.DataFrame, # of `tune`
+) -> pd.DataFrame:
+    "For each rule the rate that its search chose, its accuracy, how far it may be changed for a point, and how many trials it took."
+    def row(rule, mine):
+        best, flat = chosen(mine), flatness(mine)
+        at = mine[(mine.stage == "fine") & (mine[list(flat)] == list(best)).all(axis=1)].valid_accuracy.mean()
+        span = ", ".join(f"{low:g} – {high:g}" for low, high in flat.values())
+        return {"rule": rule, "rate": best if len(best) > 1 else best[0], "valid_accuracy": at, "flat": span, "trials": len(mine)}
+    return pd.DataFrame([row(*g) for g in tuned.groupby("rule", sort=False)]).set_index("rule")

@@ -92,3 +92,11 @@ def test_changelog_is_nbdevs():
     "nbdev_changelog writes new releases after the marker."
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert text.startswith("# Release notes\n\n<!-- do not remove -->\n") and f"\n## {INI['version']}\n" in text
+
+
+def test_the_landing_page_says_what_the_bench_measured():
+    "Ten networks, in the time of so many: words on the first page, numbers in the bench file."
+    rows = json.loads((ROOT / "nbs" / "results" / "bench.json").read_text())["rows"]
+    speed = {r["replicas"]: r["samples_per_second"] for r in rows if r["rule"] == "backprop"}
+    words = "".join(json.dumps(c["source"]) for c in json.loads((ROOT / "nbs" / "index.ipynb").read_text())["cells"])
+    assert "Ten networks in the time of three and a half" in words and 3.25 < 10 * speed[1] / speed[10] < 3.75
