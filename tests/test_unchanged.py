@@ -1,7 +1,9 @@
-"""Characterisation: the changes that every rule made before the package's rooms were rebuilt (commit 891911a), on small random networks in float64.
+"""Characterisation: the changes that every rule made before the package's rooms were rebuilt (commit 891911a),
+on small random networks in float64.
 
-The numbers prove nothing about the rules, which the notebooks test against theory; they prove that rebuilding the house left the rules alone.
-`python tests/test_unchanged.py` writes the file anew; whoever does that says in CHANGELOG.md which rule changed, and why.
+The numbers prove nothing about the rules, which the notebooks test against theory; they prove that rebuilding the
+house left the rules alone. `python tests/test_unchanged.py` writes the file anew; whoever does that says in
+CHANGELOG.md which rule changed, and why.
 """
 import warnings
 from pathlib import Path
@@ -25,9 +27,10 @@ SPECS = [*(n for n, c in cards().items() if c.module.startswith("bioplaus.")),
 
 
 def changes(spec):
-    "What two steps of two replicas change: the gradients of every parameter of the network after each, as one row a step."
+    "The gradients of all parameters in two steps of two replicas, a row for each step."
     name, _, options = spec.partition(":")
-    rule = make_rule(name, MLP((6, 5, 4, 3), act="tanh", replicas=2, seed=3, normalise=(0.3, 0.4)), **read_options(options)).double()
+    net = MLP((6, 5, 4, 3), act="tanh", replicas=2, seed=3, normalise=(0.3, 0.4))
+    rule = make_rule(name, net, **read_options(options)).double()
     g = torch.Generator().manual_seed(5)
     batches = [(torch.rand(2, 7, 6, generator=g, dtype=torch.float64), torch.randint(3, (2, 7), generator=g))
                for _ in range(2)]

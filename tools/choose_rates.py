@@ -1,9 +1,10 @@
 """Choose the rates on the rules' cards, on validation images.   python tools/choose_rates.py [RULE ...] [--settings ...]
 
-Each rule is searched by the protocol of nbs/42_search.ipynb on mnist-mini's ten classes, once for each of the rates that a card holds: lr, lr_adam and
-lr_deep. What was chosen is tried on two and three classes, too. No test image is used. All trials go into bioplaus/data_files/rates.csv, after
-each round, so that a search which was stopped goes on where it was; two such processes may share the work. When a rule is finished its rates are
-written onto its card, in its notebook (run nbdev_export then). Rules that are not named keep what they have.
+Each rule is searched by the protocol of nbs/42_search.ipynb on mnist-mini's ten classes, once for each of the rates that
+a card holds: lr, lr_adam and lr_deep. What was chosen is tried on two and three classes, too. No test image is used. All
+trials go into bioplaus/data_files/rates.csv, after each round, so that a search which was stopped goes on where it was;
+two such processes may share the work. When all is done the rates are written onto the cards, in their notebooks (run
+nbdev_export then). Rules that are not named keep what they have.
 """
 import argparse, ast, contextlib, io, re
 from pathlib import Path
@@ -22,9 +23,11 @@ SHALLOW = dict(hidden=(100,), act="sigmoid", seeds=2, epochs=10, first_epochs=3)
 SETTINGS = {
     "lr": SHALLOW | dict(optimizer="sgd"),
     "lr_adam": SHALLOW | dict(optimizer="adam"),
-    "lr_deep": dict(hidden=(256, 256, 256), act="tanh", optimizer="sgd", seeds=2, epochs=5, first_epochs=2),  # six times as long
+    # such a network takes six times as long
+    "lr_deep": dict(hidden=(256, 256, 256), act="tanh", optimizer="sgd", seeds=2, epochs=5, first_epochs=2),
 }
-COLUMNS = ["rule", "setting", "classes", "stage", "lr", "hidden", "output", "seed", "epochs", "valid_accuracy", "commit"]
+COLUMNS = ["rule", "setting", "classes", "stage", "lr", "hidden", "output", "seed", "epochs", "valid_accuracy",
+           "commit"]
 
 
 def record():
@@ -73,7 +76,8 @@ def search(rule, setting):
 def on_card(source, rule, rates):
     "`source`, with `rates` ({setting: rate}) in the call of `register` for `rule`."
     call = next((d for f in ast.walk(ast.parse(source)) for d in getattr(f, "decorator_list", [])
-                 if isinstance(d, ast.Call) and getattr(d.func, "id", "") == "register" and d.args[0].value == rule), None)
+                 if isinstance(d, ast.Call) and getattr(d.func, "id", "") == "register" and d.args[0].value == rule),
+                None)
     if call is None: return source
     lines = source.splitlines(keepends=True)
     head, tail = "".join(lines[:call.lineno - 1]), "".join(lines[call.end_lineno:])
@@ -83,6 +87,13 @@ def on_card(source, rule, rates):
     return f"{head}{text[:-1]},\n          {said})\n{tail}"
 
 
+def finished(table, rule):
+    "{setting: rate or pair} of the rule's searches that are done."
+    searches = {s: of(table, rule, s) for s in SETTINGS}
+    rates = {s: chosen(t[t.stage != "check"]) for s, t in searches.items() if (t.stage == "check").any()}
+    return {s: r if len(r) > 1 else r[0] for s, r in rates.items()}
+
+
 def write_cards(rules):
     "Put what has been chosen onto the cards, in the notebooks."
     table = record()
@@ -90,11 +101,9 @@ def write_cards(rules):
         nb, changed = nbformat.read(file, 4), False
         for cell in nb.cells:
             for rule in re.findall(r'@register\("([^"]+)"', cell.source) if "#| export" in cell.source else ():
-                source = "backprop" if rule == "shuffled" else rule
-                found = {s: of(table, source, s) for s in SETTINGS}
-                rates = {s: chosen(t[t.stage != "check"].dropna(axis=1, how="all")) for s, t in found.items() if (t.stage == "check").any()}
+                rates = finished(table, "backprop" if rule == "shuffled" else rule)
                 if rule not in rules or not rates: continue
-                new = on_card(cell.source, rule, {s: r if len(r) > 1 else r[0] for s, r in rates.items()}).rstrip("\n")
+                new = on_card(cell.source, rule, rates).rstrip("\n")
                 changed, cell.source = changed or new != cell.source, new
         if changed: nbformat.write(nb, file)
 
@@ -103,7 +112,8 @@ def main():
     known = [n for n, c in cards().items() if c.module.startswith("bioplaus.")]
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("rules", nargs="*", metavar="RULE", help="(default: all)")
-    p.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=SETTINGS, metavar="SETTING", help=f"of {', '.join(SETTINGS)} (default: all)")
+    p.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=SETTINGS, metavar="SETTING",
+                   help=f"of {', '.join(SETTINGS)} (default: all)")
     p.add_argument("--no-cards", action="store_true", help="only keep the record, and leave the notebooks as they are")
     a = p.parse_args()
     rules = [choose(r, known, "rule of the package") for r in a.rules or known]
@@ -111,7 +121,8 @@ def main():
     for setting in a.settings:
         for rule in rules:
             if rule == "shuffled": continue  # its labels say nothing: it takes backprop's rates
-            with contextlib.suppress(Timeout), FileLock(LOCKS / f"{rule}.{setting}.lock", timeout=0): search(rule, setting)
+            lock = FileLock(LOCKS / f"{rule}.{setting}.lock", timeout=0)  # another process may be at it
+            with contextlib.suppress(Timeout), lock: search(rule, setting)
     if not a.no_cards: write_cards(rules)
 
 
