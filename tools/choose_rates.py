@@ -1,4 +1,4 @@
-"""Choose the rates on the rules' cards, on validation images.   python tools/choose_rates.py [RULE ...] [--settings ...]
+"""Choose the rates on the rules' cards, on validation images.   python tools/choose_rates.py [RULE ...]
 
 Each rule is searched by the protocol of nbs/42_search.ipynb on mnist-mini's ten classes, once for each of the rates that
 a card holds: lr, lr_adam and lr_deep. What was chosen is tried on two and three classes, too. No test image is used. All
@@ -6,14 +6,18 @@ trials go into bioplaus/data_files/rates.csv, after each round, so that a search
 two such processes may share the work. When all is done the rates are written onto the cards, in their notebooks (run
 nbdev_export then). Rules that are not named keep what they have.
 """
-import argparse, ast, contextlib, io, re
+import argparse, ast, contextlib, io, re, subprocess
 from pathlib import Path
 
-import nbformat, pandas as pd
-from bioplaus.core import cards, choose, written_whole
+import nbformat, pandas as pd, torch
+from bioplaus.core import cards, choose, read_cards, written_whole
 from bioplaus.data import load_task
 from bioplaus.design import commit
+from bioplaus.network import MLP
+from bioplaus.rule import make_rule
 from bioplaus.search import TUNING_SEED, chosen, flatness, search_lr, search_rates
+from bioplaus.stats import interval
+from bioplaus.training import fit
 from filelock import FileLock, Timeout
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -108,6 +112,26 @@ def write_cards(rules):
         if changed: nbformat.write(nb, file)
 
 
+def compare_with(ref, rules, setting):
+    "A Markdown table: test accuracy at the rates that cards had at a commit, and at those they have, on seeds 0 to 4."
+    def git(*words): return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    files = [n for n in git("ls-tree", "--name-only", ref, "bioplaus/").split() if n.endswith(".py")]
+    old = {c.name: c.lr for file in files for c in read_cards(git("show", f"{ref}:{file}"), file)}
+    print("| rule | old rate | new rate | old accuracy | new accuracy | new − old |\n|---|---|---|---|---|---|")
+    how = {k: v for k, v in SETTINGS[setting].items() if k in ("hidden", "act", "optimizer")}
+    task = load_task("mnist-mini", 10)
+    for rule in rules:
+        rates = [old.get(rule), getattr(cards()[rule], setting) or cards()[rule].lr]
+        if rates[0] is None or rates[0] == rates[1]: continue
+        tried = torch.tensor(rates, dtype=torch.float64).repeat_interleave(5, 0)
+        net = MLP((task.n_in, *how["hidden"], 10), act=how["act"], replicas=10, seed=[*range(5)] * 2)
+        with contextlib.redirect_stderr(io.StringIO()):
+            run = fit(make_rule(rule, net), task, 10, tried, optimizer=how["optimizer"], progress=False)
+        before, after = (100 * run.evaluate(task.x_test, task.y_test)["accuracy"].double()).split(5)
+        said = (f"{m:.2f} ± {h:.2f}" for m, h in map(interval, (before, after, after - before)))
+        print(f"| {rule} | {rates[0]} | {rates[1]} | {' | '.join(said)} |", flush=True)
+
+
 def main():
     known = [n for n, c in cards().items() if c.module.startswith("bioplaus.")]
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -115,8 +139,10 @@ def main():
     p.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=SETTINGS, metavar="SETTING",
                    help=f"of {', '.join(SETTINGS)} (default: all)")
     p.add_argument("--no-cards", action="store_true", help="only keep the record, and leave the notebooks as they are")
+    p.add_argument("--against", metavar="COMMIT", help="search nothing: test the cards' rates beside those of a commit")
     a = p.parse_args()
     rules = [choose(r, known, "rule of the package") for r in a.rules or known]
+    if a.against: return [compare_with(a.against, rules, s) for s in a.settings]
     LOCKS.mkdir(parents=True, exist_ok=True)
     for setting in a.settings:
         for rule in rules:
