@@ -120,14 +120,11 @@ def chosen(
 def flatness(
     trials: pd.DataFrame, # of one search
 ) -> dict:
-    "For each rate of a search how far it may be changed, (lowest, highest), before its accuracy is a point worse."
-    best, axes = chosen(trials), _axes(trials)
-    point, flat = tuple(map(to_lattice, best)), {}
-    tables = [(known, max(known.values()) - NEARLY) for s in ("coarse", "fine") if (known := _known(trials, s))]
-    for i, axis in enumerate(axes):
-        fine = {k for known, least in tables for p, a in known.items() for k in [p[i]] if a >= least}
-        flat[axis] = tuple(from_lattice(f(fine | {point[i]})) for f in (min, max))
-    return flat
+    "For each rate of a search the (lowest, highest) that was tried closely and is at most a point below the best."
+    best, known = tuple(map(to_lattice, chosen(trials))), _known(trials, "fine") or _known(trials, "coarse")
+    good = [best, *(p for p, a in known.items() if a >= max(known.values()) - NEARLY)]
+    spans = ((min(k), max(k)) for k in zip(*good))
+    return {axis: tuple(map(from_lattice, span)) for axis, span in zip(_axes(trials), spans)}
 
 # %% ../nbs/42_search.ipynb #search-rates
 TUNING_SEED = 1000 # of networks and shuffles while tuning: none of a study's
@@ -209,8 +206,8 @@ def tune(
     rules = [r for r in study.checked().rules if "lr" not in parse_rule(r)[1]]
     many = max(study.classes, key=lambda c: 99 if c is None else c if isinstance(c, int) else len(c))
     task = task or load_task(study.tasks[0], many, study.normalise)
-    about = {"seeds": whole(seeds, "seeds"), "epochs": epochs, "task": task.name, "classes": task.classes, "images": task.fingerprint}
-    about = json.loads(json.dumps(about | _settings(study)))
+    of_task = {"task": task.name, "classes": task.classes, "images": task.fingerprint}
+    about = json.loads(json.dumps({"seeds": whole(seeds, "seeds"), "epochs": epochs} | of_task | _settings(study)))
     with claimed(out), tqdm(desc="tuning", unit="trial", disable=not progress) as bar:  # another process may be at it
         table = _record(out, about)
         for rule in rules:
@@ -238,10 +235,11 @@ def best_rates(
 def rates_table(
     tuned: pd.DataFrame, # of `tune`
 ) -> pd.DataFrame:
-    "For each rule the rate that its search chose, its accuracy, how far it may be changed for a point, and how many trials it took."
+    "For each rule the rate that its search chose, its accuracy, how flat the optimum is, and how many trials it took."
     def row(rule, mine):
         best, flat = chosen(mine), flatness(mine)
         at = mine[(mine.stage == "fine") & (mine[list(flat)] == list(best)).all(axis=1)].valid_accuracy.mean()
         span = ", ".join(f"{low:g} – {high:g}" for low, high in flat.values())
-        return {"rule": rule, "rate": best if len(best) > 1 else best[0], "valid_accuracy": at, "flat": span, "trials": len(mine)}
+        rate = best if len(best) > 1 else best[0]
+        return {"rule": rule, "rate": rate, "valid_accuracy": at, "flat": span, "trials": len(mine)}
     return pd.DataFrame([row(*g) for g in tuned.groupby("rule", sort=False)]).set_index("rule")
