@@ -27,7 +27,8 @@ from .rule import Rule
 from .similarity import cka_map, rsa, rsa_table
 from .stats import interval
 from .study import Outcome, Study, load_study
-from .tables import BLIND, CHECKED, METHOD, PLACE, accuracy_table, by_task, checks_of, difference_table, means_table, save_table, statistics, statistics_note, statistics_table, title_of
+from .tables import (BLIND, CHECKED, INTERVAL, METHOD, PLACE, accuracy_table, by_task, checks_of, difference_table,
+                             means_table, save_table, statistics, statistics_note, statistics_table, title_of)
 from .training import Run, load_run, untrained
 from .updates import badge, changed, feedback_angles, learning_layers, mini_batches, update_quality
 
@@ -291,13 +292,14 @@ def _section(results: pd.DataFrame, image: bytes, tables: dict, checks: pd.DataF
     title, n, rules = title_of(results), results.seed.nunique(), results.rule.nunique()
     parts = [f"<h2>{html.escape(title)}</h2>", _image(image, f"Learning curves, accuracy of every seed, and robustness of {rules} rules on {title}"),
              _note(f"Test accuracy in percent: mean ± 95% t-interval over {n} seeds. {BLIND}"), _html_table(tables["accuracy"][0])]
-    if "differences" in tables: parts += [_note("Difference in percentage points, paired by seed: mean ± 95% t-interval."), _html_table(tables["differences"][0])]
+    if "differences" in tables:
+        parts += [_note(f"Mean difference in percentage points, paired by seed; {INTERVAL}."), _html_table(tables["differences"][0])]
     if "checks" in tables:
         warning = red_line(checks)
         parts += [f'<p class="red">{html.escape(warning)}</p>' if warning else "", _note(CHECKED), _html_table(tables["checks"][0])]
     elif set(results.perturbation) & set(ATTACKS): parts.append(_note("The attacks of this study were not checked for gradient masking."))
-    which = "BCa bootstrap" if n >= 10 else "Student’s t"
-    return "".join([*parts, f"<details><summary>All means, standard deviations and intervals</summary>{_note(f'In percent; 95% intervals of the mean: {which}.')}{_html_table(tables['means'][0])}</details>"])
+    means = _note(f"In percent; {INTERVAL.partition(', and so')[0]}.") + _html_table(tables["means"][0])
+    return "".join(parts) + f"<details><summary>All means, standard deviations and intervals</summary>{means}</details>"
 
 def _statistics(sections: list) -> str:
     "The section on paired comparisons, or why there is none."

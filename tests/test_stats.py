@@ -1,44 +1,122 @@
 """Statistics against outside oracles: scipy's own tests, brute force, exact integrals, and what each method promises over many experiments."""
-import itertools, warnings
+import itertools, re, warnings
+from pathlib import Path
 
 import numpy as np, pandas as pd, pytest
 from bioplaus.core import BadInput
-from bioplaus.matched import at_compute, at_equal, common_level
-from bioplaus.stats import Comparison, bootstrap, compare_paired, confidence, effect_size, holm, interval, permutation, tost, tost_power
+from bioplaus.matched import at_compute, at_equal, common_level, finished
+from bioplaus.stats import Comparison, compare_paired, confidence, corrected, effect_size, holm, interval, permutation, tost, tost_power
+from bioplaus.tables import correction_note, difference_table, statistics
 from scipy import integrate, optimize, stats
 
+RESULTS = Path(__file__).parent.parent / "nbs" / "results"
 
 def draws(*shape, seed=0): return np.random.default_rng(seed).normal(size=shape)
 
 
-@pytest.mark.parametrize("n", [2, 3, 9])
+@pytest.mark.parametrize("n", [2, 3, 5])
 def test_small_samples_get_students_t(n):
     v = draws(n)
     np.testing.assert_allclose(confidence(v), stats.t.interval(0.95, n - 1, v.mean(), stats.sem(v)))
 
 
-@pytest.mark.parametrize("kind", ["normal", "exponential", "lognormal"])
-def test_bca_covers(kind):
-    "20 seeds: 95% on paper, a little less for so few values that are skewed."
-    g, mean = np.random.default_rng(1), {"normal": 0, "exponential": 1, "lognormal": np.exp(0.5)}[kind]
-    both = np.array([bootstrap(getattr(g, kind)(size=20), draws=499, seed=i) for i in range(600)])
-    assert {"normal": 0.91, "exponential": 0.88, "lognormal": 0.83}[kind] < np.mean((both[:, 0] < mean) & (mean < both[:, 1])) < 0.98
+SHAPES = {"normal": (lambda g, size: g.normal(size=size), 0), "near the ceiling": (lambda g, size: 1 - g.gamma(4, 0.005, size), 0.98), "t5": (lambda g, size: g.standard_t(5, size), 0)}
 
 
-@pytest.mark.parametrize("values", [[0.5] * 10, [0.0] * 12, [0.1 + 0.2, 0.3] * 6, [1e-300] * 10, [0.9] * 10 + [np.nan]])
-def test_bca_of_values_that_are_all_the_same(values):
+def covers(shape, n, studies):
+    "Share of simulated studies whose interval holds the true mean."
+    draw, truth = SHAPES[shape]
+    values = draw(np.random.default_rng(n), (studies, n))
+    if n < 6:  # Student's t, many at once
+        mean, half = interval(values)
+        low, high = mean - half, mean + half
+        np.testing.assert_allclose([confidence(v) for v in values[:50]], np.transpose([low, high])[:50])
+    else: low, high = np.transpose([confidence(v) for v in values])
+    return np.mean((low <= truth) & (truth <= high))
+
+
+@pytest.mark.parametrize("shape", ["normal", "near the ceiling"])
+@pytest.mark.parametrize("n,studies", [(5, 100_000), (6, 2000), (7, 3000), (8, 3000), (10, 3000), (20, 1000), (30, 1000)])
+def test_intervals_cover(shape, n, studies): assert covers(shape, n, studies) >= 0.93
+
+
+@pytest.mark.parametrize("shape", ["normal", "t5"])
+@pytest.mark.parametrize("n", [6, 8, 11])
+def test_coverage_of_symmetric_shapes_is_known(shape, n):
+    "Of 2^n equally likely signs, those beyond either end are missed: no more of them than 5% allow."
+    exact = 1 - 2 * int(0.05 * 2 ** (n - 1)) / 2**n
+    assert abs(covers(shape, n, 2000) - exact) < 3.5 * np.sqrt(exact * (1 - exact) / 2000)
+
+
+def test_the_stored_figure_says_the_same():
+    table = pd.read_csv(RESULTS / "coverage.csv").set_index(["shape", "n", "method"]).covered
+    for shape in ("normal", "near the ceiling"):
+        assert min(table[shape, n, "sign flips"] for n in table[shape].index.unique("n") if n >= 5) >= 0.93 > table[shape, 10, "BCa"]
+        for n in (5, 6, 9): assert abs(table[shape, n, "sign flips"] - covers(shape, n, 1500)) < 4 * np.sqrt(0.95 * 0.05 / 1500)
+
+
+@pytest.mark.parametrize("n,level", [(6, 0.95), (8, 0.95), (8, 0.99), (10, 0.9), (12, 0.95)])
+def test_interval_is_scipys_test_inverted(n, level):
+    "Bisection with scipy's own permutation test finds the same ends."
+    d = np.random.default_rng(n).exponential(size=n)
+    mean = lambda x, axis=-1: np.mean(x, axis=axis)
+    p = lambda m: stats.permutation_test((d - m,), mean, permutation_type="samples", n_resamples=np.inf, vectorized=True).pvalue
+    def end(far, near):
+        for _ in range(30):
+            middle = (far + near) / 2
+            far, near = (far, middle) if p(middle) > 1 - level else (middle, near)
+        return near
+    np.testing.assert_allclose(confidence(d, level), (end(d.min() - 1, d.mean()), end(d.max() + 1, d.mean())), atol=1e-7)
+
+
+@pytest.mark.parametrize("n", [6, 9, 15, 16, 40])
+def test_interval_and_test_agree(n):
+    "Zero is left out exactly where p ≤ 0.05; coarse values, so that many sums are zero but for rounding."
+    g, seen = np.random.default_rng(n), set()
+    for i in range(300):
+        d = np.round(g.normal(g.uniform(0, 3) / np.sqrt(n), 1, n), 1) / (10 if i % 2 else 1)
+        low, high = confidence(d)
+        seen.add(rejected := permutation(d, 0 * d).p <= 0.05)
+        assert (low > 0 or high < 0) == rejected and d.min() <= low <= d.mean() <= high <= d.max()
+    assert seen == {False, True}
+
+
+@pytest.mark.parametrize("values", [[0.5] * 10, [0.0] * 12, [0.1 + 0.2, 0.3] * 6, [1e-300] * 10, [0.9] * 10 + [np.nan], [0.3, 0.3], [0.1 + 0.2, 0.3, 0.3]])
+def test_interval_of_values_that_are_all_the_same(values):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        low, high = bootstrap(values)
+        low, high = confidence(values)
     assert low == high == values[0]
 
 
-@pytest.mark.parametrize("values", [[0.5] * 9 + [0.6], [0.0] * 19 + [1e-9], [0, 1] * 5])
-def test_bca_of_values_that_are_nearly_the_same(values):
+@pytest.mark.parametrize("values", [[0.5] * 9 + [0.6], [0.0] * 19 + [1e-9], [0, 1] * 5, [1e200] * 6 + [2e200], [1e-200, 2e-200] * 4])
+def test_interval_of_values_that_are_nearly_the_same(values):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        low, high = bootstrap(values)
-    assert min(values) <= low <= np.mean(values) <= high <= max(values)
+        low, high = confidence(values)
+    assert min(values) <= low <= np.mean(values) <= high <= max(values) and low < high
+
+
+@pytest.mark.parametrize("values", [[], [np.nan], [0.7], [0.7, np.nan]])
+def test_no_interval_of_fewer_than_two(values): assert np.isnan(confidence(values)).all()
+
+
+def hypothesis(name): return pd.read_csv(RESULTS / f"hypothesis_{name}.csv", dtype={"labels": str, "hidden": str})
+
+
+@pytest.mark.parametrize("task", ["mnist", "fashion-mnist"])
+def test_every_stored_comparison_agrees_with_its_p(task):
+    "The full study: each rule against backprop in every measure, and accuracy under noise at matched clean accuracy; ten seeds."
+    results = hypothesis("results").query("task == @task and classes == 10")
+    found = statistics(results)
+    history = hypothesis("history").query("task == @task and classes == 10")
+    level = common_level(history[history.rule.isin(["backprop", "dfa"])])
+    matched = compare_paired(at_equal(history[history.rule.isin(["backprop", "dfa"])], "gaussian:0.3", level), [Comparison("dfa − backprop", "dfa", "backprop")], "gaussian:0.3")
+    every = pd.concat([found, matched])
+    assert len(every) > 100 and (every.n >= 6).all() and ((every.low > 0) | (every.high < 0)).equals(every.p <= 0.05)
+    shown = difference_table(results)
+    for f in found[found.family == "clean"].itertuples():
+        np.testing.assert_allclose([float(v) for v in re.findall(r"[+-][\d.]+", shown.loc["clean", f.comparison])], [100 * f.difference, 100 * f.low, 100 * f.high], atol=0.051)
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 10, 13])
@@ -84,8 +162,18 @@ def test_false_findings_of_a_whole_table(alpha):
         table = pd.DataFrame({"rule": np.repeat(list("0123"), 12), "seed": np.tile(range(12), 4), "accuracy": values.ravel()})
         p = [permutation(values[i], values[0]).p for i in (1, 2, 3)]
         wrong += min(holm(p)) <= alpha
-        if _ == 0: np.testing.assert_allclose(compare_paired(table, pairs).holm, holm(p))
+        if _ == 0: np.testing.assert_allclose(compare_paired(table, pairs)[["holm", "holm_all"]], np.transpose([holm(p)] * 2))
     assert wrong / 600 < alpha + 3 * np.sqrt(alpha / 600)
+
+
+def test_one_correction_over_all_families():
+    "Two families of one row each: nothing to correct within, two tests over all; and with ten pairs, 26 tests are too many for any finding."
+    row = pd.DataFrame({"family": ["a", "b"], "comparison": ["x", "y"], "p": [0.03, 0.04], "smallest": 2**-9, "tost": [0.02, np.nan]})
+    found = corrected(row)
+    np.testing.assert_allclose(found[["holm", "holm_all", "tost_holm"]], [[0.03, 0.06, 0.02], [0.04, 0.06, np.nan]])
+    assert correction_note(row) == "2 of 2 comparisons have p (Holm) ≤ 0.05; one correction over all 2 would leave 0."
+    many = pd.DataFrame({"family": range(26), "comparison": "x", "p": 2**-9, "smallest": 2**-9})
+    assert "could find nothing" in correction_note(many) and correction_note(many[:25]).endswith("over all 25 would leave 25.")
 
 
 def test_tost_is_two_t_tests():
@@ -137,3 +225,36 @@ def test_matched_reads_what_a_root_finder_finds():
             e = optimize.brentq(lambda e: curve(e, "valid_accuracy") - 0.9 * level, 0, 11)
             assert np.isclose(found.loc[key, "epoch"], e) and np.isclose(found.loc[key, "noisy"], curve(e, "noisy"))
         assert np.isclose(spent.loc[key, "noisy"], curve({"x": 6, "y": 2.4}[key[0]], "noisy"))
+
+
+def test_between_finished_runs():
+    "Each run's end counts, not the way there; and what is read lies on the line between the two ends around the level, or the budget."
+    g, lengths = np.random.default_rng(6), (2, 4, 8, 15)
+    ends = {(r, s): (np.sort(g.uniform(0.3, 0.9, 4)), g.uniform(size=4)) for r in "xy" for s in range(5)}
+    runs = pd.DataFrame([{"task": "t", "rule": r, "seed": s, "epochs": n, "epoch": e, "valid_accuracy": c if e == n else g.uniform(), "noisy": v if e == n else g.uniform()}
+                         for (r, s), both in ends.items() for n, c, v in zip(lengths, *both) for e in range(n + 1)]).sample(frac=1, random_state=0)
+    table = finished(runs)
+    level = common_level(table)
+    assert level == min(c.max() for c, _ in ends.values()) and len(table) == 40
+    read, spent = at_equal(table, "noisy", level).set_index(["rule", "seed"]), at_compute(table, "noisy", 6, {"x": 1.0, "y": 2.0}).set_index(["rule", "seed"])
+    for key, (c, v) in ends.items():
+        if c[0] <= level: assert np.isclose(read.noisy[key], np.interp(level, c, v)) and np.isclose(read.epoch[key], np.interp(level, c, lengths))
+        else: assert np.isnan(read.noisy[key])  # above the level after the shortest run
+        assert np.isclose(spent.noisy[key], np.interp({"x": 6, "y": 3}[key[0]], lengths, v))
+    with pytest.raises(BadInput, match="has not ended its schedule"): finished(runs[(runs.epochs < 15) | (runs.epoch < 14)])
+    with pytest.raises(BadInput, match="one length only"): finished(runs[runs.epochs == 4])
+
+
+def test_readings_within_a_schedule_mistake_the_phase_for_the_rule():
+    "Two rules of equal robustness, one slower, whose accuracy under noise suffers while the rate is high: 60 studies of ten seeds each."
+    g, wrong = np.random.default_rng(7), {"within": 0, "between": 0}
+    def run(rule, pace, n, seed, luck):
+        e = np.arange(n + 1.0)
+        clean = 1 - 0.9 * np.exp(-pace * e) - luck
+        return pd.DataFrame({"rule": rule, "seed": seed, "epoch": e, "epochs": n, "valid_accuracy": clean, "noisy": clean - 0.1 * (1 - e / n) + g.normal(0, 0.01, n + 1)})
+    for _ in range(60):
+        luck = g.normal(0, 0.005, 10)
+        runs = pd.concat([run(r, pace, n, s, luck[s]) for r, pace in (("fast", 0.5), ("slow", 0.25)) for n in (2, 4, 8, 15) for s in range(10)])
+        for name, h in (("within", runs[runs.epochs == 15].drop(columns="epochs")), ("between", finished(runs))):
+            wrong[name] += compare_paired(at_equal(h, "noisy", 0.8), [Comparison("slow − fast", "slow", "fast")], "noisy").p[0] <= 0.05
+    assert wrong["within"] > 50 and wrong["between"] < 60 * 0.05 + 3 * np.sqrt(60 * 0.05)
