@@ -74,10 +74,13 @@ def class_share(
     "η²: the mean share of the units' variance that lies between classes."
     off = centred(_finite(a))
     groups, k = _classes(labels, off)
-    if k == len(labels): raise BadInput("no class has two images, so that all variance lies between classes, whatever the layer does; give more images.")
+    if k == len(labels):
+        raise BadInput("no class has two images, so that all variance lies between classes, whatever the layer does; "
+                       "give more images.")
     sums, counts = group_sums(off, groups, k)
     total = off.square().sum(-2)
-    return _mean_over_units((sums.square() / counts[:, None]).sum(1) / total, total > 0, dead, "the share between classes")
+    between = (sums.square() / counts[:, None]).sum(1)
+    return _mean_over_units(between / total, total > 0, dead, "the share between classes")
 
 def sparseness(
     a: Tensor,           # (S, N, units), not negative
@@ -91,7 +94,8 @@ def sparseness(
     a = a if over == "units" else a.mT
     if a.shape[-1] < 2: raise BadInput(f"sparseness over {over} asks how few of several answer; one was given.")
     mean, square = a.mean(-1), a.square().mean(-1)
-    return _mean_over_units((1 - mean.square() / square) / (1 - 1 / a.shape[-1]), square > 0, dead, f"sparseness over {over}")
+    value = (1 - mean.square() / square) / (1 - 1 / a.shape[-1])
+    return _mean_over_units(value, square > 0, dead, f"sparseness over {over}")
 
 # %% ../nbs/32_geometry.ipynb #dimension
 def participation_ratio(
@@ -138,7 +142,8 @@ def probe(
     penalties: tuple = PENALTIES,
 ) -> Tensor:        # (S,)
     "Accuracy on `b` of a linear readout that was fitted to `a`."
-    X, mean, b = differences(a, "there is nothing to read out"), _finite(a).double().mean(-2, keepdim=True), _finite(b).double()
+    X, b = differences(a, "there is nothing to read out"), _finite(b).double()
+    mean = _finite(a).double().mean(-2, keepdim=True)
     groups, k = _classes(labels, X)
     _same_length(answers, b)
     n, Y = len(labels), torch.nn.functional.one_hot(groups, k).double()
@@ -197,7 +202,8 @@ def _judged(xy: Tensor, a: Tensor, labels, method: str) -> Embedding:
     from sklearn.manifold import trustworthiness
     votes = [None, None] if labels is None else [knn_accuracy(m[None], labels).item() for m in (xy, a)]
     a = centred(a)
-    return Embedding(xy, method, float(trustworthiness((a / a.abs().max()).cpu().numpy(), xy.cpu().numpy(), n_neighbors=min(5, (len(a) - 1) // 2))), *votes)
+    layer, k = (a / a.abs().max()).cpu().numpy(), min(5, (len(a) - 1) // 2)
+    return Embedding(xy, method, float(trustworthiness(layer, xy.cpu().numpy(), n_neighbors=k)), *votes)
 
 def pca_picture(
     a: Tensor,                    # (N, units) of one replica; or (S, N, units)

@@ -46,10 +46,12 @@ class Activities(dict):
 def _answers(rule: Rule, shown: tuple, y: Tensor | None, phase: str) -> list[Tensor]:
     "Input and activities of all layers, (S, N, units) each, of who answers to what: see `shown`."
     who, x = shown
-    if who is not rule and phase == "taught": raise BadInput("with noise inside the network there is no taught phase: "
-                                                             "nobody teaches such a network. Ask for phase='free'.")
-    if not hasattr(who, "activities"): raise BadInput(f"{type(who).__name__} answers in the rule's place and has only `predict`; "
-                                                      "give it a method `activities(x)`, the list of all layers' activity.")
+    if who is not rule and phase == "taught":
+        raise BadInput("with noise inside the network there is no taught phase: nobody teaches such a network. "
+                       "Ask for phase='free'.")
+    if not hasattr(who, "activities"):
+        raise BadInput(f"{type(who).__name__} answers in the rule's place and has only `predict`; "
+                       "give it a method `activities(x)`, the list of all layers' activity.")
     z = rule.transform(x)
     if phase == "free": rs = who.activities(x)
     else: # on a copy, for a teacher may count what it is asked; where it teaches at several moments, their mean
@@ -133,7 +135,9 @@ def _directions(a: Tensor, metric: str, eps: float) -> Tensor:
     if lost.any():
         s, i = lost.nonzero()[0].tolist()
         same = "all units give the same answer to it" if metric == "correlation" else "no unit answers to it"
-        raise BadInput(f"the {metric} distance is not defined for {int(lost.sum())} of {lost.numel()} images or classes; the first is number {i} of replica {s}: {same}. Use metric='euclidean', or leave these out.")
+        raise BadInput(f"the {metric} distance is not defined for {int(lost.sum())} of {lost.numel()} images or "
+                       f"classes; the first is number {i} of replica {s}: {same}. "
+                       "Use metric='euclidean', or leave these out.")
     a = a / size
     return a / a.norm(dim=-1, keepdim=True)
 
@@ -158,7 +162,8 @@ def _same_length(labels: Tensor, a: Tensor, what: str = "labels"):
 def _finite(a: Tensor) -> Tensor:
     "`a` as (S, N, units), all of its numbers finite."
     if a.dim() not in (2, 3): raise BadInput(f"activity must have shape (replicas, images, units); {tuple(a.shape)} was given.")
-    if not a.numel(): raise BadInput(f"activity of shape {tuple(a.shape)} holds no numbers; give images, and a layer with units.")
+    if not a.numel():
+        raise BadInput(f"activity of shape {tuple(a.shape)} holds no numbers; give images, and a layer with units.")
     a = (a if a.dim() == 3 else a[None]).to(a.dtype if a.is_floating_point() else torch.float64)
     bad = ~a.sum((-2, -1), dtype=torch.float64).isfinite()  # many times faster than to ask each number
     if bad.any(): raise BadInput(f"replicas {bad.nonzero().flatten().tolist()} have activity that is not finite (they have diverged); leave them out.")
@@ -172,8 +177,9 @@ def differences(
     a = _finite(a)
     if a.shape[-2] < 2: raise BadInput(f"a single image was given, so {what}; give more.")
     lost = unvaried(a).flatten(1).all(-1)
-    if lost.any(): raise BadInput(f"replicas {lost.nonzero().flatten().tolist()} give all images the same answer, up to rounding, "
-                                  f"so {what}; the layer has collapsed.")
+    if lost.any():
+        raise BadInput(f"replicas {lost.nonzero().flatten().tolist()} give all images the same answer, up to rounding, "
+                       f"so {what}; the layer has collapsed.")
     return centred(a)
 
 def group_sums(
@@ -219,7 +225,9 @@ def noise_precision(
     r = a.double() - (sums / counts[:, None])[:, groups]
     r = r.masked_fill_(unvaried(a, off=r), 0)
     size, (n, p) = r.square().mean((-2, -1), keepdim=True).sqrt(), r.shape[-2:]
-    if (size == 0).any(): raise BadInput("within classes all answers are the same, up to rounding, so there is no noise to measure; use noise=None.")
+    if (size == 0).any():
+        raise BadInput("within classes all answers are the same, up to rounding, so there is no noise to measure; "
+                       "use noise=None.")
     r = r / size  # a mean variance of 1
     cov, eye = r.mT @ r / n, torch.eye(p, dtype=r.dtype, device=r.device)
     spread = cov.square().sum((-2, -1))

@@ -75,22 +75,25 @@ def _same_items(rdms: list[RDM]):
 def _complete(r: RDM) -> Tensor:
     "(S, n, n) distances, in double precision and of size 1 (no similarity sees the size); all must be there."
     n = len(r)
-    if n < 3: raise BadInput(f"RDMs of {n} items can't be compared: that takes distances that may differ, so at least 3 items.")
+    if n < 3:
+        raise BadInput(f"RDMs of {n} items can't be compared: that takes distances that differ, so at least 3 items.")
     d = r.d.double().masked_fill(~_everything(r), 0)
     lost = (~d.isfinite()).triu(1) | (~d.isfinite()).mT.triu(1)
     if lost.any():
         s, i, j = lost.nonzero()[0].tolist()
         which = f"items {i} and {j}" + (f" ({r.items[i]} and {r.items[j]})" if r.items else "")
-        raise BadInput(f"{int(lost.sum())} of {len(d) * n * (n - 1) // 2} distances of an RDM are not (finite) numbers; the first is between "
-                       f"{which}, in replica {s}. Leave such items or replicas out, in all RDMs that are compared.")
+        raise BadInput(f"{int(lost.sum())} of {len(d) * n * (n - 1) // 2} distances of an RDM are no (finite) numbers; "
+                       f"the first is between {which}, in replica {s}. Leave such items or replicas out, in all RDMs "
+                       "that are compared.")
     return torch.ldexp(d, -torch.frexp(d.abs().amax((1, 2), keepdim=True)).exponent)  # by a power of two: exact
 
 def _unlike(r: RDM) -> Tensor:
     "`_complete` distances, not all the same in any replica."
     d = _complete(r)
     flat = _level(d, _everything(r), r.eps)
-    if flat.any(): raise BadInput(f"in replicas {flat.nonzero().flatten().tolist()} of an RDM all distances are the same, up to rounding, "
-                                  "so that nothing can be compared; the layer may have collapsed.")
+    if flat.any():
+        raise BadInput(f"in replicas {flat.nonzero().flatten().tolist()} of an RDM all distances are the same, "
+                       "up to rounding, so that nothing can be compared; the layer may have collapsed.")
     return d
 
 def _everything(r: RDM) -> Tensor: return ~torch.eye(len(r), dtype=torch.bool, device=r.d.device)
@@ -131,7 +134,8 @@ def noise_ceiling(
     d = _unlike(r)
     v = _levelled(_vectors(d, kept), method)
     others, everyone = _square((v.sum(0) - v) / (S - 1), n), _square(v.mean(0, keepdim=True), n)
-    if _level(torch.cat([others, everyone]), kept, r.eps).any(): raise BadInput("the replicas' RDMs cancel: in a mean of them all distances are the same, so there is no ceiling.")
+    if _level(torch.cat([others, everyone]), kept, r.eps).any():
+        raise BadInput("the replicas' RDMs cancel: in their mean all distances are the same, so there is no ceiling.")
     return _alike(d, others, method, kept).diagonal().mean().item(), _alike(d, everyone, method, kept).mean().item()
 
 # %% ../nbs/31_similarity.ipynb #bootstrap
@@ -154,15 +158,24 @@ def _image_draw(n: int, g: torch.Generator) -> Tensor:
     while len(i.unique()) < 3: i = torch.randint(n, (n,), generator=g).sort().values
     return i
 
+def _sharing(sets: list[set]) -> list[list]:
+    "The seeds of rules that share some, directly or through others, together; each list in order."
+    groups = []
+    for mine in sets: groups = [*(g for g in groups if not g & mine), mine.union(*(g for g in groups if g & mine))]
+    return [sorted(g) for g in groups]
+
 def _seed_draw(owner: Tensor, seeds: list, g: torch.Generator) -> Tensor:
-    "How often each replica is drawn: seeds with replacement, the same for all rules, at least two different ones of each; a rule with one replica keeps it."
-    alone = torch.bincount(owner)[owner] == 1
-    kinds = sorted({s for s, one in zip(seeds, alone) if not one})
-    at = torch.tensor([0 if one else kinds.index(s) for s, one in zip(seeds, alone)])
-    while True:
-        counts = torch.bincount(torch.randint(max(len(kinds), 1), (len(kinds),), generator=g), minlength=len(kinds) or 1).double()
-        weight = torch.where(alone, 1.0, counts[at])
-        if (torch.bincount(owner, (weight > 0).double()).minimum(torch.tensor(2.0)) >= torch.bincount(owner).clamp(max=2)).all(): return weight
+    "How often each replica is drawn: seeds with replacement, the same for all rules, at least two of each (if it can)."
+    weight, sets = torch.ones(len(seeds), dtype=torch.float64), {}
+    for o, s in zip(owner.tolist(), seeds): sets.setdefault(o, set()).add(s)
+    sets = {o: own for o, own in sets.items() if len(own) > 1}
+    for kinds in _sharing(list(sets.values())):
+        drawn, mine = [], {o: own for o, own in sets.items() if own <= set(kinds)}
+        while any(len(own.intersection(drawn)) < 2 for own in mine.values()):
+            drawn = [kinds[k] for k in torch.randint(len(kinds), (len(kinds),), generator=g).tolist()]
+        for i, (o, s) in enumerate(zip(owner.tolist(), seeds)):
+            if o in mine: weight[i] = drawn.count(s)
+    return weight
 
 def bootstrap_rsa(
     rdms: dict[str, RDM], # rule → its RDM, all of the same images
@@ -170,7 +183,8 @@ def bootstrap_rsa(
     draws: int = 500,
     seed: int = 0,
 ) -> Tensor: # (3, 1 + draws, rules, rules)
-    "Similarities of all pairs of rules: the estimate, then what samples drawn with replacement would have said; over seeds and images, over seeds, and over images. NaN where the images of a draw are all equally far apart."
+    """Similarities of all pairs of rules: the estimate, then what samples drawn with replacement would have said; over
+    seeds and images, over seeds, and over images. NaN where the images of a draw are all equally far apart."""
     d, owner, names = _stacked(rdms)
     _known(method), whole(draws, "draws", 0)
     if not len(set(names)) > 1: raise BadInput("comparing rules needs at least two seeds: without them nobody knows how alike two networks of one rule are.")
@@ -181,7 +195,8 @@ def bootstrap_rsa(
     for _ in range(draws):
         i, weight = _image_draw(n, g), _seed_draw(owner, names, g)
         some, kept = d[:, i][:, :, i], i[:, None] != i
-        alike = torch.full_like(whole_set, torch.nan) if _level(some, kept, eps).any() else _alike(some, some, method, kept)
+        defined = not _level(some, kept, eps).any()
+        alike = _alike(some, some, method, kept) if defined else torch.full_like(whole_set, torch.nan)
         found.append(torch.stack([blocks(alike, weight), blocks(whole_set, weight), blocks(alike, ones)]))
     return torch.stack(found, 1)
 
@@ -196,7 +211,8 @@ def _defined_draws(found: Tensor) -> Tensor:
     "`found` (..., 1 + draws, rules, rules) without the draws in which something is not defined."
     fine = found.isfinite().movedim(-3, 0).flatten(1).all(-1)
     if lost := int((~fine[1:]).sum()):
-        warnings.warn(f"in {lost} of {len(fine) - 1} draws all images were equally far apart for some rule; intervals rest on the others.", stacklevel=3)
+        warnings.warn(f"in {lost} of {len(fine) - 1} draws all images were equally far apart for some rule; "
+                      "intervals rest on the others.", stacklevel=3)
     fine[0] = True
     return found[..., fine, :, :]
 
@@ -206,7 +222,8 @@ def _enough(counts: list[int], names: list[str], images: int | None = None) -> T
     if few.any():
         short = ", ".join(n for n, f in zip(names, few) if f)
         why = "three images (or classes) are" if images == 3 else f"two seeds are ({short})"
-        warnings.warn(f"there are no intervals where only {why} given: any draw that can be compared is the same again. Give more.", stacklevel=3)
+        warnings.warn(f"there are no intervals where only {why} given: any draw that can be compared is the same "
+                      "again. Give more.", stacklevel=3)
     return torch.where(few[:, None] | few, torch.nan, 1.0).double()
 
 def _compared(found: Tensor, names: list[str], variance, fewest: int, enough: Tensor) -> pd.DataFrame:
@@ -225,11 +242,12 @@ def rsa_table(
     draws: int = 500,
     seed: int = 0,
 ) -> pd.DataFrame:
-    "Every pair of rules: similarity, ceiling and gap, with half-widths of 95% intervals over images and seeds (NaN for two seeds or three images); a rule with itself: how alike its seeds are."
+    """Every pair of rules: similarity, ceiling and gap, with half-widths of 95% intervals over images and seeds (NaN
+    for two seeds or three images); a rule with itself: how alike its seeds are."""
     counts, images = [len(r.d) for r in rdms.values()], len(next(iter(rdms.values())))
     if min(counts) < 2: raise BadInput("comparing rules needs at least two seeds of each.")
-    found, fewest = bootstrap_rsa(rdms, method, draws, seed), min(*counts, images)
-    return _compared(found, list(rdms), lambda found: _dual(found, min(counts), images), fewest, _enough(counts, list(rdms), images))
+    found, enough = bootstrap_rsa(rdms, method, draws, seed), _enough(counts, list(rdms), images)
+    return _compared(found, list(rdms), lambda m: _dual(m, min(counts), images), min(*counts, images), enough)
 
 # %% ../nbs/31_similarity.ipynb #cka
 def _kernel(a: Tensor, debiased: bool) -> Tensor:
@@ -243,11 +261,13 @@ def _kernel(a: Tensor, debiased: bool) -> Tensor:
     if debiased:
         k = _debiased(k)
         rounding = torch.finfo(a.dtype).eps * a.double().abs().amax(-2) / size.squeeze(-1)  # of each unit's answers
-        least = (2 * n * (rounding.square() * off.square().sum(-2)).sum(-1)).sqrt()         # and what it makes of the table
+        least = (2 * n * (rounding.square() * off.square().sum(-2)).sum(-1)).sqrt()  # and what it makes of the table
         lost = k.flatten(1).norm(dim=-1) <= ROUNDING * least
-        if lost.any(): raise BadInput(f"debiased CKA is not defined for replicas {lost.nonzero().flatten().tolist()} of a layer: it leaves out the diagonal, "
-                                      "where an image meets itself, and nothing else is left (the layer answers to one image only, or holds all "
-                                      "of them equally far apart). Take other images, or debiased=False.")
+        if lost.any():
+            raise BadInput(f"debiased CKA is not defined for replicas {lost.nonzero().flatten().tolist()} of a layer: "
+                           "it leaves out the diagonal, where an image meets itself, and nothing else is left (the "
+                           "layer answers to one image only, or holds all of them equally far apart). Take other "
+                           "images, or debiased=False.")
     k = k.flatten(1)
     return k / k.norm(dim=-1, keepdim=True)
 
@@ -291,7 +311,7 @@ def cka_table(
     draws: int = 500,
     seed: int = 0,
 ) -> pd.DataFrame:
-    "Every pair of rules: debiased CKA of one layer, ceiling and gap, with half-widths of 95% intervals over seeds (NaN for two)."
+    "Every pair of rules: debiased CKA of one layer, ceiling, gap; half-widths of 95% intervals over seeds (NaN: two)."
     _same_images(list(acts.values()))
     fewest = min(len(a.seeds) for a in acts.values())
     if fewest < 2: raise BadInput("comparing rules needs at least two seeds of each.")
@@ -300,7 +320,8 @@ def cka_table(
     alike, g, counts = k @ k.mT, stream(seed, "bootstrap"), [len(a.seeds) for a in acts.values()]
     weights = [torch.ones(len(k), dtype=k.dtype)] + [_seed_draw(owner, seeds, g) for _ in range(draws)]
     found = torch.stack([_blocks(alike, owner, seeds, w) for w in weights])[None]
-    return _compared(found, list(acts), lambda m: m[0].var(0) * fewest / (fewest - 1), fewest, _enough(counts, list(acts)))
+    variance = lambda m: m[0].var(0) * fewest / (fewest - 1)
+    return _compared(found, list(acts), variance, fewest, _enough(counts, list(acts)))
 
 # %% ../nbs/31_similarity.ipynb #procrustes
 def procrustes(

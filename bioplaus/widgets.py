@@ -134,7 +134,7 @@ class explore_robustness(Panel):
         "The image as one rule sees it, (pixels,)."
         i, sigma, epsilon = (self.controls[k].value for k in ("image", "noise", "attack"))
         x, y = self.task.x_test[i, None], self.task.y_test[i, None]
-        for kind in ([Gaussian(sigma)] if sigma else []) + ([FGSM(epsilon)] if epsilon else []): _, x = shown(rule, x, y, kind, at=i)
+        for kind in (sigma and Gaussian(sigma), epsilon and FGSM(epsilon)): x = shown(rule, x, y, kind or None, at=i)[1]
         return x.reshape(-1, x.shape[-1])[0]
 
     def show(self):
@@ -163,7 +163,8 @@ class explore_representations(Panel):
         if not rules: raise BadInput("no rules were given; give a dict {name: trained rule}.")
         layers = [l for l in layer_names(next(iter(rules.values()))) if all(l in layer_names(r) for r in rules.values())]
         chosen = torch.cat([(task.y_test == c).nonzero()[:whole(each, "images of each class"), 0] for c in range(task.n_classes)])
-        self.rules, self.task, self.at, self.x, self.y, self.rdms = rules, task, chosen, task.x_test[chosen], task.y_test[chosen], {}
+        self.rules, self.task, self.rdms = rules, task, {}
+        self.at, self.x, self.y = chosen, task.x_test[chosen], task.y_test[chosen]
         super().__init__(layer=w.Dropdown(options=layers, value=layers[1], description="layer"), metric=w.Dropdown(options=list(METRICS), description="distance"),
                          map=w.Dropdown(options=["PCA", "t-SNE"], description="map"), noise=w.FloatSlider(max=1.0, step=0.1, description="noise σ", continuous_update=False))
         for c in self.controls.values(): c.observe(lambda _: self.show(), "value")
