@@ -3,6 +3,7 @@ import functools, warnings
 from dataclasses import replace
 
 import numpy as np, pandas as pd, pytest, torch
+from bioplaus.attacks import transfer
 from bioplaus.core import BadInput
 from bioplaus.data import load_task
 from bioplaus.design import Cell, Study, Watch, evenly, measure, spread_out
@@ -63,6 +64,12 @@ def test_a_picture_shows_what_the_table_counted(name):
     torch.testing.assert_close(few, answers[:, SOME], rtol=0, atol=1e-3)
     scores = evaluate(rule, x[SOME], y[SOME], quick(name), SEED, SOME)["accuracy"]
     torch.testing.assert_close(scores, (answers[:, SOME].argmax(-1) == y[SOME]).float().mean(-1))
+
+
+def test_transferred_images_are_those_that_were_counted():
+    rule, x, y = world()
+    for name in ("fgsm", "random-sign", "square"):
+        assert torch.equal(transfer(rule, rule, x, y, quick(name), SEED), counted(name)[1].argmax(-1).eq(y).double().mean(-1))
 
 
 @pytest.mark.parametrize("name", ["fog", "elastic", "spatter", "random-sign", "pgd", "hidden-noise", "weight-noise"])
