@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from .core import BadInput, choose, real, whole
-from .representations import _finite, _same_length, activities, group_sums
+from .representations import _finite, _same_length, activities, centred, differences, group_sums, unvaried
 
 # %% ../nbs/32_geometry.ipynb #contrast
 def _classes(labels: Tensor, a: Tensor) -> tuple[Tensor, int]:
@@ -31,9 +31,8 @@ def contrast(
     labels: Tensor, # (N,)
 ) -> dict[str, Tensor]: # {"within", "between", "ratio"}: (S,) each
     "Mean squared distance per unit between two images of one class and of two classes, and the first over the second."
-    a = _finite(a)
+    a = differences(a, "the ratio of distances is not defined")  # no distance changes
     groups, k = _classes(labels, a)
-    a = a - a.mean(-2, keepdim=True)  # for precision; no distance changes
     sums, counts = group_sums(a, groups, k)
     squares, n = group_sums(a.square().sum(-1, keepdim=True), groups, k)[0].squeeze(-1), len(labels)
     inside = _pairwise(sums, squares, counts).sum(-1).clamp(min=0)
@@ -41,7 +40,6 @@ def contrast(
     pairs = (counts * (counts - 1)).sum()
     if pairs == 0: raise BadInput("no class has two images, so there is no distance within classes; give more images.")
     within, between = inside / pairs / a.shape[-1], outside / (n * n - counts.square().sum()) / a.shape[-1]
-    if (between <= 0).any(): raise BadInput(f"replicas {(between <= 0).nonzero().flatten().tolist()} give all images the same answer, so the ratio of distances is not defined; the layer has collapsed.")
     return {"within": within, "between": between, "ratio": within / between}
 
 # %% ../nbs/32_geometry.ipynb #units
@@ -59,14 +57,14 @@ def selectivity(
     dead: str = "refuse", # units that never answer: "refuse" or "leave out"
 ) -> Tensor:        # (S,)
     "Mean class selectivity of the units: 0 if they answer to all classes alike, 1 if to one only."
-    a = _finite(a)
+    a = _finite(a).double()
     groups, k = _classes(labels, a)
     if (a < 0).any(): raise BadInput("selectivity is for activity that is not negative; use class_share for tanh units and logits.")
     sums, counts = group_sums(a, groups, k)
     means = sums / counts[:, None]
     best, where = means.max(1)
     rest = (sums.sum(1) - sums.gather(1, where[:, None]).squeeze(1)) / (len(labels) - counts[where])
-    return _mean_over_units((best - rest) / (best + rest).clamp(min=1e-30), best > 0, dead, "selectivity")
+    return _mean_over_units((best - rest) / (best + rest), best > 0, dead, "selectivity")
 
 def class_share(
     a: Tensor,      # (S, N, units)
@@ -74,12 +72,15 @@ def class_share(
     dead: str = "refuse", # units that never change: "refuse" or "leave out"
 ) -> Tensor:        # (S,)
     "η²: the mean share of the units' variance that lies between classes."
-    a = _finite(a)
-    groups, k = _classes(labels, a)
-    centred = a - a.mean(-2, keepdim=True)
-    sums, counts = group_sums(centred, groups, k)
-    total, size = centred.square().sum(-2), a.square().sum(-2)
-    return _mean_over_units((sums.square() / counts[:, None]).sum(1) / total.clamp(min=1e-30), total > 1e-10 * size, dead, "the share between classes")
+    off = centred(_finite(a))
+    groups, k = _classes(labels, off)
+    if k == len(labels):
+        raise BadInput("no class has two images, so that all variance lies between classes, whatever the layer does; "
+                       "give more images.")
+    sums, counts = group_sums(off, groups, k)
+    total = off.square().sum(-2)
+    between = (sums.square() / counts[:, None]).sum(1)
+    return _mean_over_units(between / total, total > 0, dead, "the share between classes")
 
 def sparseness(
     a: Tensor,           # (S, N, units), not negative
@@ -87,23 +88,24 @@ def sparseness(
     dead: str = "refuse",# images that nobody answers to, or units that never answer: "refuse" or "leave out"
 ) -> Tensor:             # (S,)
     "Mean sparseness: 0 if all answer alike, 1 if one only."
-    a = _finite(a)
+    a = _finite(a).double()
     choose(over, ("units", "images"), "direction of sparseness")
     if (a < 0).any(): raise BadInput("sparseness is for activity that is not negative.")
     a = a if over == "units" else a.mT
+    if a.shape[-1] < 2: raise BadInput(f"sparseness over {over} asks how few of several answer; one was given.")
     mean, square = a.mean(-1), a.square().mean(-1)
-    return _mean_over_units((1 - mean.square() / square.clamp(min=1e-30)) / (1 - 1 / a.shape[-1]), square > 0, dead, f"sparseness over {over}")
+    value = (1 - mean.square() / square) / (1 - 1 / a.shape[-1])
+    return _mean_over_units(value, square > 0, dead, f"sparseness over {over}")
 
 # %% ../nbs/32_geometry.ipynb #dimension
 def participation_ratio(
     a: Tensor, # (S, N, units)
 ) -> Tensor:   # (S,)
     "The number of directions that activity spreads in: (Σλ)² / Σλ² of its covariance."
-    a = _finite(a)
-    a = a - a.mean(-2, keepdim=True)
+    a = differences(a, "there are no dimensions to count")
+    a = a / a.abs().amax((-2, -1), keepdim=True)
     c = a.mT @ a if a.shape[-1] <= a.shape[-2] else a @ a.mT
     total = c.diagonal(dim1=-2, dim2=-1).sum(-1)
-    if (total <= 0).any(): raise BadInput(f"replicas {(total <= 0).nonzero().flatten().tolist()} give all images the same answer, so there are no dimensions to count; the layer has collapsed.")
     return total.square() / c.square().sum((-2, -1))
 
 # %% ../nbs/32_geometry.ipynb #training
@@ -120,7 +122,7 @@ class Geometry:
         found = {}
         for l, a in enumerate(list(activities(run.rule, self.x).values())[1:], 1):
             fine = a.isfinite().all(-1).all(-1)
-            fine &= (a - a.mean(-2, keepdim=True)).nan_to_num().abs().amax((-2, -1)) > 0
+            fine &= ~unvaried(a).flatten(1).all(-1)
             mine = dict.fromkeys(("within", "between", "ratio", "dimensions"))
             if fine.any(): mine |= contrast(a[fine], self.y) | {"dimensions": participation_ratio(a[fine])}
             for k, m in mine.items():
@@ -140,14 +142,13 @@ def probe(
     penalties: tuple = PENALTIES,
 ) -> Tensor:        # (S,)
     "Accuracy on `b` of a linear readout that was fitted to `a`."
-    a, b = _finite(a).double(), _finite(b).double()
-    groups, k = _classes(labels, a)
+    X, b = differences(a, "there is nothing to read out"), _finite(b).double()
+    mean = _finite(a).double().mean(-2, keepdim=True)
+    groups, k = _classes(labels, X)
     _same_length(answers, b)
-    n, mean = len(labels), a.mean(-2, keepdim=True)
-    X, Y = a - mean, torch.nn.functional.one_hot(groups, k).double()
+    n, Y = len(labels), torch.nn.functional.one_hot(groups, k).double()
     e, Q = torch.linalg.eigh(X.mT @ X)
     scale = e.clamp(min=0).mean(-1)
-    if (scale <= 0).any(): raise BadInput(f"replicas {(scale <= 0).nonzero().flatten().tolist()} give all images the same answer, so there is nothing to read out; the layer has collapsed.")
     XQ, kinds = X @ Q, labels.unique()
     QY, best, chosen = XQ.mT @ (Y - Y.mean(0)), None, None
     for p in penalties:
@@ -177,9 +178,9 @@ def knn_accuracy(
     k: int = 5,
 ) -> Tensor:        # (S,)
     "Share of images whose class wins the vote of their k nearest neighbours, themselves left out; a draw goes to the smaller class number."
-    a = _finite(a).double()
-    groups, n = _classes(labels, a)
+    groups, n = _classes(labels, a := _finite(a))
     if len(labels) <= whole(k, "k"): raise BadInput(f"{k} neighbours were asked for among {len(labels)} images; give more images.")
+    a = differences(a, "nobody is nearer than anybody else")
     d = torch.cdist(a, a)
     d.diagonal(dim1=-2, dim2=-1).fill_(torch.inf)
     votes = torch.nn.functional.one_hot(groups[d.topk(k, largest=False).indices], n).sum(-2)
@@ -192,9 +193,7 @@ def pca(
     "Projections onto the first k principal components; each component's largest weight is positive."
     a = _finite(a)
     if whole(k, "number of components") > min(a.shape[1:]): raise BadInput(f"{k} components were asked for of {a.shape[1]} images and {a.shape[2]} units.")
-    a = a - a.mean(-2, keepdim=True)
-    U, s, Vh = torch.linalg.svd(a, full_matrices=False)
-    if (s[:, 0] <= 0).any(): raise BadInput("a replica gives all images the same answer, so there are no components; the layer has collapsed.")
+    U, s, Vh = torch.linalg.svd(differences(a, "there are no components"), full_matrices=False)
     sign = Vh.gather(-1, Vh.abs().argmax(-1, keepdim=True)).sign().mT
     return (U * s[:, None] * sign)[..., :k], (s.square() / s.square().sum(-1, keepdim=True))[:, :k]
 
@@ -202,7 +201,9 @@ def _judged(xy: Tensor, a: Tensor, labels, method: str) -> Embedding:
     "The picture, with its quality."
     from sklearn.manifold import trustworthiness
     votes = [None, None] if labels is None else [knn_accuracy(m[None], labels).item() for m in (xy, a)]
-    return Embedding(xy, method, float(trustworthiness(a.cpu().numpy(), xy.cpu().numpy(), n_neighbors=min(5, (len(a) - 1) // 2))), *votes)
+    a = centred(a)
+    layer, k = (a / a.abs().max()).cpu().numpy(), min(5, (len(a) - 1) // 2)
+    return Embedding(xy, method, float(trustworthiness(layer, xy.cpu().numpy(), n_neighbors=k)), *votes)
 
 def pca_picture(
     a: Tensor,                    # (N, units) of one replica; or (S, N, units)
@@ -224,7 +225,7 @@ def tsne(
     if a.dim() == 3: return [tsne(r, labels, perplexity, seed) for r in a]
     if a.dim() != 2: raise BadInput(f"t-SNE takes one replica, (N, units), or several, (replicas, N, units); {tuple(a.shape)} was given.")
     if len(a) <= 3 * real(perplexity, "perplexity", 1): raise BadInput(f"a perplexity of {perplexity:g} needs more than {3 * perplexity:g} images, for it looks at three times as many neighbours; {len(a)} were given. Use more images, or a perplexity below {len(a) / 3:g}.")
-    a = _finite(a)[0]
-    if (a - a[0]).abs().max() == 0: raise BadInput("this layer gives all images the same answer, so there is nothing to draw; it has collapsed.")
-    xy = TSNE(perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(a.double().cpu().numpy())
+    off = differences(a, "there is nothing to draw")[0]
+    size = off.square().mean().sqrt()  # scikit-learn looks for widths around 1
+    xy = TSNE(perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform((off / size).cpu().numpy())
     return _judged(torch.from_numpy(xy), a, labels, f"t-SNE, perplexity {perplexity:g}, seed {seed}")

@@ -106,15 +106,20 @@ def _pictures(task: Task, runs: dict[str, Run], study: Study, images: int) -> di
     acts = {rule: _healthy(activities(run.rule, x)) for rule, run in runs.items()}
     acts = {rule: a for rule, a in acts.items() if a.seeds}
     rdms = {rule: {n: d for n, r in a.items() if (d := _defined(rdm, r))} for rule, a in acts.items()}
+    few = lambda r: replace(r, d=r.d[:, ::4, ::4], items=r.items[::4])  # a quarter of the images, for speed
     found = {"rdms": rdm_strip(rdms, names[y])[0, 0].figure}
     last = {rule: a.names[-2] for rule, a in acts.items()}  # the last hidden layer, or the input where there is none
-    both = {rule: d[last[rule]] for rule, d in rdms.items() if last[rule] in d and len(acts[rule].seeds) > 1 and _defined(rsa, d[last[rule]], d[last[rule]]) is not None}
+    both = {rule: few(d[last[rule]]) for rule, d in rdms.items() if last[rule] in d and len(acts[rule].seeds) > 1}
+    both = {rule: r for rule, r in both.items() if _defined(rsa, r, r) is not None}
     if len(both) > 1:
         fig, ax = plt.subplots(figsize=(1.1 * len(both) + 2, 0.9 * len(both) + 1.2), layout="constrained")
-        rsa_matrix(rsa_table({rule: replace(r, d=r.d[:, ::4, ::4], items=r.items[::4]) for rule, r in both.items()}, draws=100), ax)  # a quarter of the images, for speed
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # where there is no interval, the picture shows none; its caption says why
+            rsa_matrix(rsa_table(both, draws=100), ax)
         found["rsa"] = fig
     kinds = {"clean": None} | conditions(study, task.shape)
-    under = {rule: {c: _healthy(activities(runs[rule].rule, x, -2, y, k, seed=study.seed))[-2] for c, k in kinds.items()} for rule in acts}
+    seen = lambda rule, k: activities(runs[rule].rule, x, -2, y, k, seed=study.seed, at=some)  # as the tables counted
+    under = {rule: {c: _healthy(seen(rule, k))[-2] for c, k in kinds.items()} for rule in acts}
     return found | perturbed_figures(under, y, names) | network_figures(first_weights(task, runs), acts, y, names)
 
 # %% ../nbs/41_report.ipynb #perturbed-figures
@@ -314,7 +319,9 @@ def _failures(failed: pd.DataFrame) -> str:
 _SHOWN = {  # the title of each figure, and what it shows
     "rdms": ("How far apart are images?", "1 − correlation between a layer's answers to any two of {n} test images, sorted by class; mean over {seeds} seeds, one colour scale. Dark squares on the diagonal: images of one class get similar answers. (Such a picture is called a representational dissimilarity matrix, RDM.) The input is what each rule makes of the pixels."),
     "rsa": ("How alike are rules?", "How alike rules arrange every fourth one of these images in their last hidden layer (Spearman's ρ between RDMs, mean over pairs of different seeds; {seeds} seeds). Diagonal: two seeds of one rule, ± 95% interval; "
-           "the ceiling of two rules is the geometric mean of theirs. In brackets the gap to it, ± 95% interval over seeds and images; * where that doesn't hold zero: these rules differ by more than their seeds do. Rules whose layer has collapsed, or of which fewer than two seeds are left, are not shown."),
+           "the ceiling of two rules is the geometric mean of theirs. In brackets the gap to it, ± 95% interval over seeds "
+           "and images (from two seeds, there is no interval); * where that doesn't hold zero: these rules differ by more than "
+           "their seeds do. Rules whose layer has collapsed, or of which fewer than two seeds are left, are not shown."),
     "perturbed": ("What noise and attacks do to the last hidden layer", "RDMs as above of each rule's last hidden layer, for clean images and under {under} (levels in units of the pixel range; an attack is made for each network). ρ to clean: Spearman's correlation with the RDM of the same network on clean images, mean ± 95% interval over {seeds} seeds; 1: these images keep their arrangement."),
     "tsne": ("The last hidden layer in a plane", "Every second one of these images is a dot; last hidden layer of the first seed. Left: the first two principal components. Then t-SNE (perplexity {perplexity:g}, seed 0), which keeps neighbours together and says little about large distances{also}. "
             "Below: trustworthiness (1: neighbours in the picture are neighbours in the layer; chance is about 0.5), and the share of images whose 5 nearest neighbours in the picture (in the layer) vote for their class; an attack can raise it where it pushes images of one class the same way. Rules whose layer has collapsed are not shown."),

@@ -6,13 +6,13 @@
 __all__ = ['FEATURES', 'rsa', 'noise_ceiling', 'bootstrap_rsa', 'rsa_table', 'cka', 'cka_map', 'cka_table', 'procrustes']
 
 # %% ../nbs/31_similarity.ipynb #imports
-import itertools
+import itertools, warnings
 
 import numpy as np, pandas as pd, torch
 from scipy import stats
 from torch import Tensor
 from .core import BadInput, choose, stream, whole
-from .representations import RDM, Activities, _finite
+from .representations import ROUNDING, RDM, Activities, _finite, differences
 
 # %% ../nbs/31_similarity.ipynb #features
 def _vectors(d: Tensor, kept: Tensor) -> Tensor:
@@ -53,11 +53,14 @@ def _kendall(v: Tensor, w: Tensor) -> Tensor:
     sign = lambda u: (u[:, i] - u[:, j]).sign()
     return sign(v) @ sign(w).mT / len(i)
 
+def _level(d: Tensor, kept: Tensor, eps: float) -> Tensor:
+    "Which matrices (R, n, n) hold the same distance for all pairs that are kept, up to rounding."
+    v = _vectors(d, kept)
+    return v.amax(-1) - v.amin(-1) <= ROUNDING * eps * v.abs().amax(-1)
+
 def _alike(d: Tensor, e: Tensor, method: str, kept: Tensor) -> Tensor:
-    "(R, Q) similarities of all matrices in `d` with all in `e`."
-    lists = [_vectors(d, kept), _vectors(e, kept)]
-    if any((v.amax(-1) - v.amin(-1) <= 1e-12 * v.abs().amax(-1)).any() for v in lists): raise BadInput("in one of the RDMs all distances are the same, so that nothing can be compared; the layer may have collapsed.")
-    if method == "kendall": return _kendall(*lists)
+    "(R, Q) similarities of all matrices in `d` with all in `e`, in which distances differ."
+    if method == "kendall": return _kendall(_vectors(d, kept), _vectors(e, kept))
     f, g = (torch.nn.functional.normalize(FEATURES[method](m, kept), dim=-1) for m in (d, e))
     return f @ g.mT
 
@@ -68,6 +71,30 @@ def _same_items(rdms: list[RDM]):
     for r in rdms[1:]:
         if len(r) != len(first): raise BadInput(f"an RDM of {len(r)} items was compared with one of {len(first)}; take the same images for all.")
         if r.items and first.items and r.items != first.items: raise BadInput("these RDMs are of different images or classes, or of the same in another order; take the same for all.")
+
+def _complete(r: RDM) -> Tensor:
+    "(S, n, n) distances, in double precision and of size 1 (no similarity sees the size); all must be there."
+    n = len(r)
+    if n < 3:
+        raise BadInput(f"RDMs of {n} items can't be compared: that takes distances that differ, so at least 3 items.")
+    d = r.d.double().masked_fill(~_everything(r), 0)
+    lost = (~d.isfinite()).triu(1) | (~d.isfinite()).mT.triu(1)
+    if lost.any():
+        s, i, j = lost.nonzero()[0].tolist()
+        which = f"items {i} and {j}" + (f" ({r.items[i]} and {r.items[j]})" if r.items else "")
+        raise BadInput(f"{int(lost.sum())} of {len(d) * n * (n - 1) // 2} distances of an RDM are no (finite) numbers; "
+                       f"the first is between {which}, in replica {s}. Leave such items or replicas out, in all RDMs "
+                       "that are compared.")
+    return torch.ldexp(d, -torch.frexp(d.abs().amax((1, 2), keepdim=True)).exponent)  # by a power of two: exact
+
+def _unlike(r: RDM) -> Tensor:
+    "`_complete` distances, not all the same in any replica."
+    d = _complete(r)
+    flat = _level(d, _everything(r), r.eps)
+    if flat.any():
+        raise BadInput(f"in replicas {flat.nonzero().flatten().tolist()} of an RDM all distances are the same, "
+                       "up to rounding, so that nothing can be compared; the layer may have collapsed.")
+    return d
 
 def _everything(r: RDM) -> Tensor: return ~torch.eye(len(r), dtype=torch.bool, device=r.d.device)
 
@@ -80,7 +107,7 @@ def rsa(
 ) -> Tensor: # (S, T)
     "How similar each replica's RDM in `a` is to each one's in `b`."
     _same_items([a, b]), _known(method)
-    return _alike(a.d.double(), b.d.double(), method, _everything(a))
+    return _alike(_unlike(a), _unlike(b), method, _everything(a))
 
 # %% ../nbs/31_similarity.ipynb #ceiling
 def _levelled(v: Tensor, method: str) -> Tensor:
@@ -104,8 +131,11 @@ def noise_ceiling(
     S, n, kept = len(r.d), len(r), _everything(r)
     _known(method)
     if S < 2: raise BadInput("a noise ceiling needs at least two replicas; train with seeds=2 or more.")
-    d, v = r.d.double(), _levelled(r.vectors.double(), method)
+    d = _unlike(r)
+    v = _levelled(_vectors(d, kept), method)
     others, everyone = _square((v.sum(0) - v) / (S - 1), n), _square(v.mean(0, keepdim=True), n)
+    if _level(torch.cat([others, everyone]), kept, r.eps).any():
+        raise BadInput("the replicas' RDMs cancel: in their mean all distances are the same, so there is no ceiling.")
     return _alike(d, others, method, kept).diagonal().mean().item(), _alike(d, everyone, method, kept).mean().item()
 
 # %% ../nbs/31_similarity.ipynb #bootstrap
@@ -113,7 +143,7 @@ def _stacked(rdms: dict[str, RDM]) -> tuple[Tensor, Tensor, list]:
     "(matrices of all rules, the rule of each, the seed of each)"
     _same_items(list(rdms.values()))
     owner = torch.cat([torch.full((len(r.d),), i) for i, r in enumerate(rdms.values())])
-    return torch.cat([r.d.double().cpu() for r in rdms.values()]), owner, [s for r in rdms.values() for s in r.seeds]
+    return torch.cat([_unlike(r).cpu() for r in rdms.values()]), owner, [s for r in rdms.values() for s in r.seeds]
 
 def _blocks(alike: Tensor, owner: Tensor, seeds: list, weight: Tensor) -> Tensor:
     "(rules, rules) weighted means of the similarities, over pairs of replicas with different seeds."
@@ -128,13 +158,24 @@ def _image_draw(n: int, g: torch.Generator) -> Tensor:
     while len(i.unique()) < 3: i = torch.randint(n, (n,), generator=g).sort().values
     return i
 
+def _sharing(sets: list[set]) -> list[list]:
+    "The seeds of rules that share some, directly or through others, together; each list in order."
+    groups = []
+    for mine in sets: groups = [*(g for g in groups if not g & mine), mine.union(*(g for g in groups if g & mine))]
+    return [sorted(g) for g in groups]
+
 def _seed_draw(owner: Tensor, seeds: list, g: torch.Generator) -> Tensor:
-    "How often each replica is drawn: seeds with replacement, at least two different ones, the same for all rules; a rule with one replica keeps it."
-    alone = torch.bincount(owner)[owner] == 1
-    kinds = sorted({s for s, one in zip(seeds, alone) if not one})
-    counts = torch.zeros(1)
-    while (counts > 0).sum() < 2: counts = torch.bincount(torch.randint(len(kinds), (len(kinds),), generator=g), minlength=len(kinds)).double()
-    return torch.tensor([1.0 if one else counts[kinds.index(s)] for s, one in zip(seeds, alone)], dtype=torch.float64)
+    "How often each replica is drawn: seeds with replacement, the same for all rules, at least two of each (if it can)."
+    weight, sets = torch.ones(len(seeds), dtype=torch.float64), {}
+    for o, s in zip(owner.tolist(), seeds): sets.setdefault(o, set()).add(s)
+    sets = {o: own for o, own in sets.items() if len(own) > 1}
+    for kinds in _sharing(list(sets.values())):
+        drawn, mine = [], {o: own for o, own in sets.items() if own <= set(kinds)}
+        while any(len(own.intersection(drawn)) < 2 for own in mine.values()):
+            drawn = [kinds[k] for k in torch.randint(len(kinds), (len(kinds),), generator=g).tolist()]
+        for i, (o, s) in enumerate(zip(owner.tolist(), seeds)):
+            if o in mine: weight[i] = drawn.count(s)
+    return weight
 
 def bootstrap_rsa(
     rdms: dict[str, RDM], # rule → its RDM, all of the same images
@@ -142,18 +183,20 @@ def bootstrap_rsa(
     draws: int = 500,
     seed: int = 0,
 ) -> Tensor: # (3, 1 + draws, rules, rules)
-    "Similarities of all pairs of rules: the estimate, then what samples drawn with replacement would have said; over seeds and images, over seeds, and over images."
+    """Similarities of all pairs of rules: the estimate, then what samples drawn with replacement would have said; over
+    seeds and images, over seeds, and over images. NaN where the images of a draw are all equally far apart."""
     d, owner, names = _stacked(rdms)
     _known(method), whole(draws, "draws", 0)
     if not len(set(names)) > 1: raise BadInput("comparing rules needs at least two seeds: without them nobody knows how alike two networks of one rule are.")
     g, n, ones = stream(seed, "bootstrap"), d.shape[-1], torch.ones(len(d), dtype=d.dtype)
     blocks = lambda alike, weight: _blocks(alike, owner, names, weight)
-    whole_set = _alike(d, d, method, ~torch.eye(n, dtype=torch.bool))
+    whole_set, eps = _alike(d, d, method, ~torch.eye(n, dtype=torch.bool)), max(r.eps for r in rdms.values())
     found = [torch.stack([blocks(whole_set, ones)] * 3)]
     for _ in range(draws):
         i, weight = _image_draw(n, g), _seed_draw(owner, names, g)
-        some = d[:, i][:, :, i]
-        alike = _alike(some, some, method, i[:, None] != i)
+        some, kept = d[:, i][:, :, i], i[:, None] != i
+        defined = not _level(some, kept, eps).any()
+        alike = _alike(some, some, method, kept) if defined else torch.full_like(whole_set, torch.nan)
         found.append(torch.stack([blocks(alike, weight), blocks(whole_set, weight), blocks(alike, ones)]))
     return torch.stack(found, 1)
 
@@ -164,12 +207,32 @@ def _dual(found: Tensor, seeds: int, images: int) -> Tensor:
     both, s, i = found.var(1)
     return (f * s + g * i - f * g * (both - s - i)).maximum(f * s).maximum(g * i).minimum(both)
 
-def _compared(found: Tensor, names: list[str], variance, fewest: int) -> pd.DataFrame:
+def _defined_draws(found: Tensor) -> Tensor:
+    "`found` (..., 1 + draws, rules, rules) without the draws in which something is not defined."
+    fine = found.isfinite().movedim(-3, 0).flatten(1).all(-1)
+    if lost := int((~fine[1:]).sum()):
+        warnings.warn(f"in {lost} of {len(fine) - 1} draws all images were equally far apart for some rule; "
+                      "intervals rest on the others.", stacklevel=3)
+    fine[0] = True
+    return found[..., fine, :, :]
+
+def _enough(counts: list[int], names: list[str], images: int | None = None) -> Tensor:
+    "(rules, rules) 1 where a pair of rules has an interval, and NaN where drawing again always gives the same sample."
+    few = torch.tensor([c < 3 for c in counts]) | (images is not None and images < 4)
+    if few.any():
+        short = ", ".join(n for n, f in zip(names, few) if f)
+        why = "three images (or classes) are" if images == 3 else f"two seeds are ({short})"
+        warnings.warn(f"there are no intervals where only {why} given: any draw that can be compared is the same "
+                      "again. Give more.", stacklevel=3)
+    return torch.where(few[:, None] | few, torch.nan, 1.0).double()
+
+def _compared(found: Tensor, names: list[str], variance, fewest: int, enough: Tensor) -> pd.DataFrame:
     "A row for each pair of rules, from an estimate and its bootstraps (..., 1 + draws, rules, rules)."
+    found = _defined_draws(found)
     within = found.diagonal(dim1=-2, dim2=-1).clamp(min=0)
     ceiling = (within[..., None] * within[..., None, :]).sqrt()
     gap, t = ceiling - found, stats.t.ppf(0.975, fewest - 1)
-    first, half = lambda m: m.flatten(0, -4)[0, 0], lambda m: t * variance(m[..., 1:, :, :]).sqrt()
+    first, half = lambda m: m.flatten(0, -4)[0, 0], lambda m: t * variance(m[..., 1:, :, :]).sqrt() * enough
     columns = {"similarity": first(found), "half": half(found), "ceiling": first(ceiling), "gap": first(gap), "gap_half": half(gap)}
     return pd.DataFrame([{"a": a, "b": b, **{k: m[i, j].item() for k, m in columns.items()}} for (i, a), (j, b) in itertools.combinations_with_replacement(enumerate(names), 2)])
 
@@ -179,25 +242,43 @@ def rsa_table(
     draws: int = 500,
     seed: int = 0,
 ) -> pd.DataFrame:
-    "Every pair of rules: similarity, ceiling and gap, with half-widths of 95% intervals over images and seeds; a rule with itself: how alike its seeds are."
-    seeds, images = min(len(r.d) for r in rdms.values()), len(next(iter(rdms.values())))
-    if min(seeds, images) < 2: raise BadInput("comparing rules needs at least two seeds of each, and two images.")
-    return _compared(bootstrap_rsa(rdms, method, draws, seed), list(rdms), lambda found: _dual(found, seeds, images), min(seeds, images))
+    """Every pair of rules: similarity, ceiling and gap, with half-widths of 95% intervals over images and seeds (NaN
+    for two seeds or three images); a rule with itself: how alike its seeds are."""
+    counts, images = [len(r.d) for r in rdms.values()], len(next(iter(rdms.values())))
+    if min(counts) < 2: raise BadInput("comparing rules needs at least two seeds of each.")
+    found, enough = bootstrap_rsa(rdms, method, draws, seed), _enough(counts, list(rdms), images)
+    return _compared(found, list(rdms), lambda m: _dual(m, min(counts), images), min(*counts, images), enough)
 
 # %% ../nbs/31_similarity.ipynb #cka
 def _kernel(a: Tensor, debiased: bool) -> Tensor:
     "Centred inner products of the answers of all images, as unit vectors (S, N²)."
-    a = _finite(a).double()
-    a, n = a - a.mean(-2, keepdim=True), a.shape[-2]
+    a, n = _finite(a), a.shape[-2]
     if n < 4: raise BadInput(f"CKA needs at least 4 images; {n} were given.")
-    k = a @ a.mT
-    if (k.diagonal(dim1=-2, dim2=-1).sum(-1) <= 1e-20 * n).any(): raise BadInput("a layer gives the same answer to all images, so there is nothing to align; it has collapsed.")
+    off = differences(a, "there is nothing to align")
+    size = off.abs().amax((-2, -1), keepdim=True)
+    off = off / size
+    k = off @ off.mT
     if debiased:
-        k.diagonal(dim1=-2, dim2=-1).zero_()
-        rows = k.sum(-1) / (n - 2)
-        k = k - rows[..., None] - rows[..., None, :] + (k.sum((-2, -1)) / ((n - 1) * (n - 2)))[:, None, None]
-        k.diagonal(dim1=-2, dim2=-1).zero_()
-    return torch.nn.functional.normalize(k.flatten(1), dim=-1)
+        k = _debiased(k)
+        rounding = torch.finfo(a.dtype).eps * a.double().abs().amax(-2) / size.squeeze(-1)  # of each unit's answers
+        least = (2 * n * (rounding.square() * off.square().sum(-2)).sum(-1)).sqrt()  # and what it makes of the table
+        lost = k.flatten(1).norm(dim=-1) <= ROUNDING * least
+        if lost.any():
+            raise BadInput(f"debiased CKA is not defined for replicas {lost.nonzero().flatten().tolist()} of a layer: "
+                           "it leaves out the diagonal, where an image meets itself, and nothing else is left (the "
+                           "layer answers to one image only, or holds all of them equally far apart). Take other "
+                           "images, or debiased=False.")
+    k = k.flatten(1)
+    return k / k.norm(dim=-1, keepdim=True)
+
+def _debiased(k: Tensor) -> Tensor:
+    "Inner products (S, N, N) without the diagonal, centred without bias."
+    n = k.shape[-1]
+    k.diagonal(dim1=-2, dim2=-1).zero_()
+    rows = k.sum(-1) / (n - 2)
+    k = k - rows[..., None] - rows[..., None, :] + (k.sum((-2, -1)) / ((n - 1) * (n - 2)))[:, None, None]
+    k.diagonal(dim1=-2, dim2=-1).zero_()
+    return k
 
 def cka(
     a: Tensor, # (S, N, units), or (N, units)
@@ -230,16 +311,17 @@ def cka_table(
     draws: int = 500,
     seed: int = 0,
 ) -> pd.DataFrame:
-    "Every pair of rules: debiased CKA of one layer, ceiling and gap, with half-widths of 95% intervals over seeds."
+    "Every pair of rules: debiased CKA of one layer, ceiling, gap; half-widths of 95% intervals over seeds (NaN: two)."
     _same_images(list(acts.values()))
     fewest = min(len(a.seeds) for a in acts.values())
     if fewest < 2: raise BadInput("comparing rules needs at least two seeds of each.")
     k = torch.cat([_kernel(a[layer], True) for a in acts.values()])
     owner, seeds = torch.tensor([i for i, a in enumerate(acts.values()) for _ in a.seeds]), [s for a in acts.values() for s in a.seeds]
-    alike, g = k @ k.mT, stream(seed, "bootstrap")
+    alike, g, counts = k @ k.mT, stream(seed, "bootstrap"), [len(a.seeds) for a in acts.values()]
     weights = [torch.ones(len(k), dtype=k.dtype)] + [_seed_draw(owner, seeds, g) for _ in range(draws)]
     found = torch.stack([_blocks(alike, owner, seeds, w) for w in weights])[None]
-    return _compared(found, list(acts), lambda m: m[0].var(0) * fewest / (fewest - 1), fewest)
+    variance = lambda m: m[0].var(0) * fewest / (fewest - 1)
+    return _compared(found, list(acts), variance, fewest, _enough(counts, list(acts)))
 
 # %% ../nbs/31_similarity.ipynb #procrustes
 def procrustes(
@@ -249,10 +331,8 @@ def procrustes(
     "What remains of the squared distance between each replica of `a` and each of `b` after the best shift, scale and rotation: 0 (the same) to 1."
     if a.shape[-2] != b.shape[-2]: raise BadInput(f"activity for {a.shape[-2]} images was compared with activity for {b.shape[-2]}; take the same images.")
     def normed(m):
-        m = _finite(m).double()
-        m = m - m.mean(-2, keepdim=True)
-        size = m.norm(dim=(-2, -1), keepdim=True)
-        if (size <= 1e-10).any(): raise BadInput("a layer gives the same answer to all images, so it can't be laid onto another; it has collapsed.")
-        return m / size
+        m = differences(m, "it can't be laid onto another")
+        m = m / m.abs().amax((-2, -1), keepdim=True)
+        return m / m.norm(dim=(-2, -1), keepdim=True)
     a, b = normed(a), normed(b)
     return 1 - torch.linalg.svdvals(a.mT[:, None] @ b[None]).sum(-1).square()

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from .attacks import checks_table, red_line
 from .core import written_whole
+from .plots import curve
 from .robustness import area
 from .stats import Comparison, compare_paired, confidence, corrected, interval
 from .study import Outcome
@@ -26,9 +27,16 @@ def percent(values, digits: int = 1) -> str:
     spread = "" if pd.isna(half) else f" ± {100 * half:.{digits}f}"  # one seed has no interval
     return f"{100 * mean:.{digits}f}{spread}" + (f" ({lost} diverged)" if lost else "")
 
-def _condition(results: pd.DataFrame) -> pd.Series:
-    "'clean', 'gaussian 0.3', ..."
-    return results.perturbation.where(results.level == 0, results.perturbation + " " + results.level.astype(str))
+def _conditions(results: pd.DataFrame) -> pd.DataFrame:
+    "`results` by condition: 'clean', 'gaussian 0.3'; and where only some images were perturbed, 'clean, 2000 images'."
+    clean, noisy = results[results.perturbation == "clean"], results[results.perturbation != "clean"]
+    if "clean_same" in results:
+        some = noisy[noisy.images < clean.images.max()].drop_duplicates(["rule", "seed", "images"])
+        name = "clean, " + some.images.astype(int).astype(str) + " images"
+        same = some.assign(perturbation=name, level=0.0, accuracy=some.clean_same, blind=0.0)
+        results = pd.concat([clean, same, noisy])
+    level = " " + results.level.astype(str)
+    return results.assign(condition=results.perturbation + level.where(results.level != 0, ""))
 
 BLIND = "† the attack saw no gradient on more than 5% of the images (saturated units): this number overstates robustness."
 
@@ -40,15 +48,15 @@ def accuracy_table(
     results: pd.DataFrame, # of one task: tidy rows for each rule, seed and condition
 ) -> pd.DataFrame:
     "Test accuracy in percent: a row for each condition, a column for each rule; † marks attacks that were blind."
-    t = results.assign(condition=_condition(results))
+    t = _conditions(results)
     cells = t.groupby(["condition", "rule"], sort=False)[["accuracy", "blind"]].apply(_cell).unstack()
     return cells.loc[t.condition.unique(), list(t.rule.unique())].rename_axis(index=None, columns=None)
 
 def difference_table(
     results: pd.DataFrame, # of one task
 ) -> pd.DataFrame:
-    "Each rule minus the first, paired by seed, in percentage points, [in the 95% interval of `confidence`], which agrees with the tests below."
-    t = results.assign(condition=_condition(results))
+    "Each rule minus the first, paired by seed, in percentage points, [in the interval of `confidence`]."
+    t = _conditions(results)
     rows = {k: r.set_index("seed") for k, r in t.groupby(["condition", "rule"], sort=False)}
     first, *others = t.rule.unique()
     def cell(condition, rule):
@@ -63,7 +71,7 @@ def means_table(
     results: pd.DataFrame, # of one task
 ) -> pd.DataFrame:
     "Mean, standard deviation and 95% interval of test accuracy for each condition and rule; n seeds, without those that diverged."
-    t = results.assign(condition=_condition(results))
+    t = _conditions(results)
     def row(rows):
         a = rows.accuracy.dropna()
         return pd.Series({"n": len(a), "diverged": len(rows) - len(a), "mean": a.mean(), "sd": a.std(), **dict(zip(("low", "high"), confidence(a)))})
@@ -76,7 +84,7 @@ def measures(
     "Clean accuracy, and the area under accuracy over level for each perturbation: rows for each measure, rule and seed."
     clean, noisy = results[results.perturbation == "clean"], results[results.perturbation != "clean"]
     kinds = [k for k, r in noisy.groupby("perturbation", sort=False) if r.level.max() > 0]
-    curves = pd.concat([noisy[noisy.perturbation.isin(kinds)], *(clean.assign(perturbation=k) for k in kinds)]).assign(kind="")
+    curves = pd.concat([curve(results, k) for k in kinds]).assign(kind="") if kinds else noisy
     keys = ["measure", "rule", "seed"]
     parts = [clean.assign(measure="clean", value=clean.accuracy)[[*keys, "value"]]]
     if kinds: parts.append(area(curves).rename(columns={"area": "value"}).assign(measure=lambda a: "area, " + a.perturbation)[[*keys, "value"]])

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from .core import BadInput, RunFailed, cards, choose, stream, whole, written_whole
 from .data import Task
 from .network import MLP
-from .noise import ImageStream, checked_pixels, perturbation
+from .noise import perturbation, places_in_set, shown
 from .rule import LOSSES, Rule, Teacher, make_rule
 
 # %% ../nbs/10_training.ipynb #evaluate
@@ -36,13 +36,12 @@ def evaluate(
     y: Tensor,      # (N,)
     perturb: Callable | None = None, # a perturbation such as Gaussian(0.3), FGSM(0.1) or WeightNoise(0.2)
     seed: int = 0,  # of its noise
+    at=0,           # place of the first image in its test set, or of each of them, (N,): decides its noise
 ) -> dict[str, Tensor]:
     "`accuracy` and `loss` (cross-entropy) of every replica, each of shape (S,)."
-    right, loss, x = 0, 0, x if perturb is None else checked_pixels(x)
-    for i, (xs, ys) in enumerate(zip(x.split(PIECE), y.split(PIECE))):
-        net, of_these = rule, ImageStream(seed, type(perturb).__name__, start=i * PIECE)
-        if perturb is not None: xs = perturb(rule, xs, ys, of_these)
-        if hasattr(perturb, "network"): net = perturb.network(rule, of_these)
+    right, loss, at = 0, 0, places_in_set(at, len(y))
+    for xs, ys, here in zip(x.split(PIECE), y.split(PIECE), at.split(PIECE)):
+        net, xs = shown(rule, xs, ys, perturb, seed, here)
         logits = net.predict(xs)
         if not 0 <= ys.min() <= ys.max() < logits.shape[-1]: raise BadInput(f"labels from {y.min()} to {y.max()} were given to a network of {logits.shape[-1]} outputs.")
         right += torch.where(logits.isfinite().all(-1).all(-1), (logits.argmax(-1) == ys).sum(-1).to(logits.dtype), torch.nan)

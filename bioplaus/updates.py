@@ -143,6 +143,11 @@ class UpdateQuality:
 # %% ../nbs/11_updates.ipynb #angles
 def _angle(cosine: Tensor) -> Tensor: return torch.rad2deg(cosine.clamp(-1, 1).arccos())
 
+def _cosine(a: Tensor, b: Tensor) -> Tensor:
+    "Of `a` and `b` (S, ...), whatever their lengths; NaN where one of them is zero, and has no direction."
+    a, b = (m.flatten(1).double() for m in (a, b))
+    return (a / a.norm(dim=-1, keepdim=True) * (b / b.norm(dim=-1, keepdim=True))).sum(-1)
+
 @torch.no_grad()
 def control_angles(
     rule: Rule, # with a `Control` teacher
@@ -151,9 +156,15 @@ def control_angles(
     "Angles in degrees, (S,), between the controller's feedback weights and the network's Jacobian: q_angle_1, ..., and q_space."
     free = Rule(rule.net, Free(), Delta(), hidden=rule.hidden).phases(rule.transform(x), None)
     Qs, Js = ([m.mean(1) for m in ms] for ms in (rule.teacher.ways(rule, free), jacobian(rule, free)))
-    found = {f"q_angle_{l}": _angle(torch.cosine_similarity(Q.flatten(1), J.flatten(1))) for l, (Q, J) in enumerate(zip(Qs, Js), 1) if Q.any()}  # a push that doesn't reach a layer has no angle
+    reached = [l for l, Q in enumerate(Qs) if Q.any()]  # a push that doesn't reach a layer has no angle
+    found = {f"q_angle_{l + 1}": _angle(_cosine(Qs[l], Js[l])) for l in reached}
     Q, J = torch.cat(Qs, -1).double(), torch.cat(Js, -1).double()
-    return found | {"q_space": _angle((Q @ torch.linalg.pinv(J) @ J).flatten(1).norm(dim=-1) / Q.flatten(1).norm(dim=-1))}
+    share = (Q @ torch.linalg.pinv(J) @ J).flatten(1).norm(dim=-1) / Q.flatten(1).norm(dim=-1)
+    found["q_space"] = _angle(share.where((J != 0).flatten(1).any(-1), torch.nan))
+    if lost := [k for k, v in found.items() if v.isnan().any()]:
+        warnings.warn(f"{', '.join(lost)}: in some replicas no change of a layer reaches the output, or there is no "
+                      "push (all units saturated?); such angles are not defined (NaN).", stacklevel=2)
+    return found
 
 def feedback_angles(
     rule: Rule, # with feedback weights or a controller

@@ -11,11 +11,11 @@ import io, threading
 import matplotlib.pyplot as plt, pandas as pd, torch
 from matplotlib.figure import Figure
 from .attacks import FGSM
-from .core import BadInput, cards, choose, stream, whole
+from .core import BadInput, cards, choose, whole
 from .data import Task
 from .geometry import pca_picture, tsne
 from .network import MLP
-from .noise import Gaussian
+from .noise import Gaussian, shown
 from .plots import learning_curves, style_of
 from .representations import METRICS, activities, layer_names, rdm
 from .rule import make_rule
@@ -134,8 +134,7 @@ class explore_robustness(Panel):
         "The image as one rule sees it, (pixels,)."
         i, sigma, epsilon = (self.controls[k].value for k in ("image", "noise", "attack"))
         x, y = self.task.x_test[i, None], self.task.y_test[i, None]
-        if sigma: x = Gaussian(sigma)(rule, x, y, stream(i, "widget"))
-        if epsilon: x = FGSM(epsilon)(rule, x, y)
+        for kind in (sigma and Gaussian(sigma), epsilon and FGSM(epsilon)): x = shown(rule, x, y, kind or None, at=i)[1]
         return x.reshape(-1, x.shape[-1])[0]
 
     def show(self):
@@ -164,7 +163,8 @@ class explore_representations(Panel):
         if not rules: raise BadInput("no rules were given; give a dict {name: trained rule}.")
         layers = [l for l in layer_names(next(iter(rules.values()))) if all(l in layer_names(r) for r in rules.values())]
         chosen = torch.cat([(task.y_test == c).nonzero()[:whole(each, "images of each class"), 0] for c in range(task.n_classes)])
-        self.rules, self.task, self.x, self.y, self.rdms = rules, task, task.x_test[chosen], task.y_test[chosen], {}
+        self.rules, self.task, self.rdms = rules, task, {}
+        self.at, self.x, self.y = chosen, task.x_test[chosen], task.y_test[chosen]
         super().__init__(layer=w.Dropdown(options=layers, value=layers[1], description="layer"), metric=w.Dropdown(options=list(METRICS), description="distance"),
                          map=w.Dropdown(options=["PCA", "t-SNE"], description="map"), noise=w.FloatSlider(max=1.0, step=0.1, description="noise σ", continuous_update=False))
         for c in self.controls.values(): c.observe(lambda _: self.show(), "value")
@@ -173,7 +173,7 @@ class explore_representations(Panel):
     def seen(self, rule) -> torch.Tensor:
         "What the chosen layer answers, (1, N, units)."
         layer, sigma = self.controls["layer"].value, self.controls["noise"].value
-        return activities(rule, self.x, layer, self.y, Gaussian(sigma) if sigma else None)[layer][:1]
+        return activities(rule, self.x, layer, self.y, Gaussian(sigma) if sigma else None, at=self.at)[layer][:1]
 
     def show(self):
         "Distances, maps and similarities for what the controls say; a layer that has none (it has collapsed) says so."

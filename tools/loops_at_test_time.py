@@ -8,7 +8,7 @@ from bioplaus.attacks import perturbation
 from bioplaus.control import Control, Controller
 from bioplaus.core import stream
 from bioplaus.data import load_task
-from bioplaus.design import commit, evenly
+from bioplaus.design import commit, evenly, spread_out
 from bioplaus.loops import Decoders, Filtered, Generative, Steered
 from bioplaus.training import evaluate
 from sklearn.decomposition import PCA
@@ -47,7 +47,8 @@ def rows(label, task, rule, filters):
     for loop, (settings, predictor, looked) in chosen(rule, task, filters).items():
         for spec in ("clean", *noises):
             kind = None if spec == "clean" else perturbation(spec, task.shape)
-            found = evaluate(predictor, *evenly(task, STUDY.images), kind, seed=STUDY.seed)["accuracy"]
+            at = spread_out(len(task.y_test), STUDY.images)  # the study's images, with the study's noise
+            found = evaluate(predictor, *evenly(task, STUDY.images), kind, STUDY.seed, at)["accuracy"]
             yield pd.DataFrame({"rule": label, "task": task.name, "classes": task.n_classes, "loop": loop, "settings": settings, "looked": looked, "seed": rule.net.seeds,
                                 "perturbation": spec.split(":")[0], "level": kind.level if kind else 0.0, "accuracy": found.double().numpy(), "commit": commit()})
 
