@@ -224,7 +224,7 @@ def _stored(out: Path | None, rows: int) -> pd.DataFrame | None:
 
 def read_table(file: Path) -> pd.DataFrame:
     "A table; empty where there is none, an empty one, or no table."
-    try: return pd.read_csv(file, dtype=dict.fromkeys(("labels", "hidden", "version", "commit"), str))  # "100" is the name of a network here
+    try: return pd.read_csv(file, dtype=dict.fromkeys(("labels", "hidden", "seeds", "version", "commit"), str))  # "100" is the name of a network here
     except (FileNotFoundError, pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError): return pd.DataFrame()
 
 def trouble_table(
@@ -240,7 +240,7 @@ def trouble_lines(
 ) -> list[str]:
     "The same as sentences, what is as expected last."
     rows = [] if trouble.empty else sorted(trouble.itertuples(), key=lambda t: t.expected)
-    word = lambda t: "AS EXPECTED" if t.expected else "CAN'T LEARN"
+    word = lambda t: "AS EXPECTED" if t.expected else "TROUBLE"
     return [f"{word(t)}: {t.rule} on {t.task}, {t.classes} classes, network {t.hidden}: {t.what}: {t.why}. {t.advice}" for t in rows]
 
 def run_cell(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ADVICE', 'FADED', 'MOVED', 'STUCK', 'VANISHING', 'saturated', 'flat_on_both_sides', 'dead', 'spread', 'Collapse',
-           'WeightChange', 'at_chance', 'exploded', 'contrast', 'asked_for', 'Trouble', 'diagnose']
+           'WeightChange', 'at_chance', 'exploded', 'contrast', 'asked_for', 'say', 'Trouble', 'diagnose']
 
 # %% ../nbs/11_monitors.ipynb #imports
 import copy, math, sys
@@ -59,8 +59,8 @@ ADVICE = {  # what to try, by kind of trouble, in the order in which they are lo
     "rounded-away": "Try a far larger learning rate (lr).",
     "faded": "Try another activation (act=tanh or relu), fewer hidden layers, or larger initial weights (init=xavier).",
     "small-rate": "Try a larger learning rate (lr), or more epochs.",
-    "large-rate": f"{_RATE}: a tenth, then a hundredth.",
     "collapsed": f"{_RATE}; if it happens at every rate, the rule itself drives its units together.",
+    "large-rate": f"{_RATE}: a tenth, then a hundredth.",
     "saturated": f"{_RATE}, smaller inputs (normalise=standard), or another activation (act=relu).",
     "vanishing": "Try a larger rate for hidden layers alone (lr takes one for each layer), act=tanh or relu, or fewer layers.",
     "slow": "Try more epochs, or a larger learning rate (lr).",
@@ -250,7 +250,9 @@ def _extreme(values: Tensor, sign: int = 1) -> tuple[int, float]:
     return int(least.argmin()) + 1, sign * least.min().item()
 
 def _alike(values: Tensor) -> str:
-    return "in layer {}, units differ between images by only {:.2%} of their activity".format(*_extreme(values))
+    layer, share = _extreme(values)
+    if not share: return f"in layer {layer}, every unit answers the same to every image"
+    return f"in layer {layer}, units differ between images by only {100 * share:.2g}% of their activity"
 
 def _collapsed(s: dict) -> str:
     dull = "in layer {}, {:.0%} of the units answer the same to every image".format(*_extreme(s["dead"], -1))
@@ -276,12 +278,17 @@ _WHY = {  # from what is known of the networks that are told of
         *_extreme(s["flat"], -1)),
     "vanishing": lambda s: "a batch changes layer {} by {:.1e} of what it changes the output, both relative to their weights".format(
         *_extreme(s["lag"])),
-    "slow": lambda s: f"it learns, slowly: the training loss fell from {s['first'].mean():.3f} to {s['last'].mean():.3f}",
+    "slow": lambda s: f"the training loss still falls (from {s['first'].mean():.3f} to {s['last'].mean():.3f})",
     "idle": _still,
     "unexplained": lambda s: "nothing that is measured says why",
 }
 
 # %% ../nbs/11_monitors.ipynb #diagnose
+def say(text: str):
+    "Write a line for people: to standard error; in a notebook, where that looks like an error, to standard output."
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    tqdm.write(text, file=sys.stdout if hasattr(shell, "kernel") else sys.stderr)
+
 @dataclass(frozen=True)
 class Trouble:
     "What is wrong with some networks of a run, why, and what to try."

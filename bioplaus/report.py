@@ -315,7 +315,7 @@ def _trouble(trouble: pd.DataFrame) -> str:
     if not lines: return ""
     red = "" if trouble.expected.all() else ' class="red"'
     items = "".join(f"<li>{html.escape(line, quote=False)}</li>" for line in lines)
-    return f"<h2{red}>What does not learn</h2><ul>{items}</ul>"
+    return f"<h2{red}>What has not learnt</h2><ul>{items}</ul>"
 
 # %% ../nbs/41_report.ipynb #html-representations
 _SHOWN = {  # the title of each figure, and what it shows

@@ -6,7 +6,7 @@
 __all__ = ['Outcome', 'run_study', 'load_study', 'compare']
 
 # %% ../nbs/40_study.ipynb #imports
-import contextlib, json, logging, os, shutil, sys, traceback
+import contextlib, json, logging, os, shutil, traceback
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from . import __version__
 from .core import BadInput, CannotWrite, RunFailed, choose, written_whole
 from .data import SOURCES, Task
 from .design import PROVENANCE, Cell, Study, Tables, read_table, run_cell, task_of, trouble_lines
+from .monitors import say
 from .training import OtherSettings, differences, load_run
 from .workers import claimed, spread
 
@@ -142,7 +143,7 @@ def _log(log: logging.Logger, cell: Cell, result: Tables | dict):
     log.info("%s: clean test accuracy %.4f, mean of %d seeds, %d diverged", cell.key, clean.mean(), len(clean), clean.isna().sum())
     for line in trouble_lines(result.trouble): log.warning("%s: %s", cell.key, line)
     if not (told := result.trouble).empty:  # from here, not from `fit`: a worker's standard error may be far away
-        for line in trouble_lines(told[~told.expected & (told.kind != "diverged")]): tqdm.write(line, file=sys.stderr)
+        for line in trouble_lines(told[~told.expected & (told.kind != "diverged")]): say(line)
 
 # %% ../nbs/40_study.ipynb #load-study
 def _tuples(value):

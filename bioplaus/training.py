@@ -22,7 +22,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from .core import BadInput, RunFailed, cards, choose, stream, whole, written_whole
 from .data import Task
-from .monitors import Trouble, asked_for, diagnose, exploded
+from .monitors import Trouble, asked_for, diagnose, exploded, say
 from .network import MLP
 from .noise import ImageStream, checked_pixels, perturbation
 from .rule import LOSSES, Rule, Teacher, make_rule
@@ -468,7 +468,7 @@ def fit(
         except KeyboardInterrupt: bar.write(_how_to_go_on(run), file=sys.stderr); raise
         except Diverged: run.trouble = diagnose(run, task); raise
         run.trouble = diagnose(run, task)
-        if warn: _tell(run, task, partial(bar.write, file=sys.stderr))
+        if warn: _tell(run, task)
     return run
 
 # %% ../nbs/10_training.ipynb #train
@@ -476,7 +476,7 @@ def _how_to_go_on(run: Run) -> str:
     if run.saved < 0: return "interrupted. Give fit a folder (out=) to be able to go on."
     return f"interrupted. The checkpoint after epoch {run.saved} is in {run.path}; the same call goes on from there."
 
-def _tell(run: Run, task: Task, say: Callable):
+def _tell(run: Run, task: Task):
     "Say what keeps networks from learning, unless that is as expected, or was said when it happened."
     for trouble in run.trouble:
         if not trouble.expected and trouble.kind not in ("diverged", "exploded"): say(f"{run.rule.name} on {task.name}: {trouble}")
