@@ -9,7 +9,7 @@ __all__ = ['Seeds', 'Out', 'Device', 'BatchSize', 'Optimizer', 'Options', 'Json'
 
 # %% ../nbs/60_cli.ipynb #imports
 import inspect, json, math, re, sys, time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -194,15 +194,17 @@ def _train(rule: str, options: dict, net: dict, task, out: Path | None, as_json:
     from bioplaus.stats import interval
     from bioplaus.training import fit
     start = time.perf_counter()
-    run = fit(make_rule(rule, MLP(**net), **options), task, out=out, callbacks=[Collapse(task.x_valid)], **settings)
+    run = fit(make_rule(rule, MLP(**net), **options), task, out=out, callbacks=[Collapse(task.x_valid)], **settings)  # says itself what goes wrong
     accuracy = [round(a, 6) for a in run.evaluate(task.x_test, task.y_test)["accuracy"].tolist()]
     record = {"rule": rule, "task": task.name, "classes": task.n_classes, "labels": list(task.classes), "sizes": net["sizes"], "epochs": run.epoch,
               "seeds": len(accuracy), "test_accuracy": accuracy, "valid_accuracy": run.final.valid_accuracy.round(6).tolist(),
-              "samples_per_second": round(run.samples_per_second, 1), "seconds": round(time.perf_counter() - start, 3), "out": str(out) if out else None}
+              "samples_per_second": round(run.samples_per_second, 1), "seconds": round(time.perf_counter() - start, 3), "out": str(out) if out else None,
+              "trouble": [asdict(t) for t in run.trouble]}
+    expected = "".join(f"\nnote: {t}" for t in run.trouble if t.expected)
     mean, half = interval(accuracy)
     spread = f" ± {100 * half:.2f} (95% t-interval of {len(accuracy)} seeds)" if len(accuracy) > 1 else ""
     stored = f"; stored in {out}" if out else ""
-    answer(f"{rule} on {task.name}, {task.n_classes} classes: test accuracy {100 * mean:.2f}%{spread}; {record['samples_per_second']:,.0f} samples per second{stored}", record, as_json)
+    answer(f"{rule} on {task.name}, {task.n_classes} classes: test accuracy {100 * mean:.2f}%{spread}; {record['samples_per_second']:,.0f} samples per second{stored}{expected}", record, as_json)
 
 # %% ../nbs/60_cli.ipynb #evaluate
 @app.command()
@@ -383,7 +385,7 @@ def _study(settings: dict, out: Path, as_json: bool, tune: bool, tensorboard: bo
     rows = [{"task": r.task.iloc[0], "classes": int(r.classes.iloc[0]), "rule": rule, **dict(zip(("mean", "half_width"), map(float, interval(s.accuracy))))}
             for r in by_task(clean) for rule, s in r.groupby("rule", sort=False)]
     record = {"out": str(out), "report": str(page), "seeds": settings["seeds"], "seconds": round(time.perf_counter() - start, 1), "clean_test_accuracy": rows}
-    record["failures"] = outcome.failures.to_dict("records")
+    record |= {"failures": outcome.failures.to_dict("records"), "trouble": outcome.trouble.to_dict("records")}
     answer(f"{text_report(outcome)}\n\n{record['seconds']:.0f} s. Report: {page}; tables, figures and trained networks are beside it.", record, as_json)
     if len(outcome.failures): raise RunFailed(f"{len(outcome.failures)} of {len(outcome.failures) + outcome.results.groupby(['rule', 'task', 'labels', 'hidden']).ngroups} cells failed, the others are finished. "
                                               f"The first: {outcome.failures.rule[0]} on {outcome.failures.task[0]}: {outcome.failures.error[0]} (all in {out / 'failures.csv'})")

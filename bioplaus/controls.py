@@ -58,6 +58,8 @@ def dfc_random(net: MLP, nudge: float = 0.1, leak: float = 10.0, on: str = "r") 
 # %% ../nbs/09_controls.ipynb #shuffled
 class ShuffledControl(Control):
     "A controller whose push to the hidden layers is that of the next image in the batch."
+    least_batch = 2  # alone in a batch, an image would get its own push
+
     def closed(self, rule, phases, Qs, error):
         u = self.solved(rule, phases, Qs, error)
         teach(phases, [sweep(rule, phases, [*pushed(u.roll(1, -2), Qs)[:-1], pushed(u, Qs)[-1]])])

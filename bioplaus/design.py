@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['PROVENANCE', 'parse_rule', 'Study', 'Cell', 'spread_out', 'evenly', 'measure', 'check_attacks', 'Watch', 'commit',
-           'peak_memory', 'provenance', 'Tables', 'task_of', 'read_table', 'run_cell']
+           'peak_memory', 'provenance', 'Tables', 'task_of', 'read_table', 'trouble_table', 'trouble_lines', 'run_cell']
 
 # %% ../nbs/40_design.ipynb #imports
 import itertools, re, shutil, subprocess, sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from .monitors import Collapse
 from .network import MLP
 from .noise import perturbation
 from .rule import Rule, make_rule
-from .training import Corrupt, Diverged, Run, augmentation, checked_settings, evaluate, fit, save_model
+from .training import Corrupt, Diverged, Run, augmentation, check_batch, checked_settings, evaluate, fit, save_model
 
 # %% ../nbs/40_design.ipynb #spec
 def parse_rule(
@@ -91,6 +91,7 @@ class Study:
         for r, hidden in itertools.product(self.rules, self.networks):
             rule, lr = self.rule_on(r, 4, 3, hidden)
             checked_settings(rule, self.epochs, lr, self.batch_size, self.optimizer, None, augmentation(self.augment), self.schedule)
+            check_batch(rule, self.batch_size)
         return self
 
 @dataclass(frozen=True)
@@ -208,6 +209,7 @@ class Tables:
                            # images, clean_same, mediators, and how it was made
     history: pd.DataFrame  # one row for each rule, task, network, epoch and seed
     checks: pd.DataFrame   # of the attacks, against gradient masking; empty if there were none
+    trouble: pd.DataFrame = field(default_factory=pd.DataFrame) # what kept networks from learning; empty if nothing did
 
 @lru_cache(maxsize=4)
 def _loaded(name: str, classes, normalise: str, device: str) -> Task: return load_task(name, classes, normalise, device=device)
@@ -220,7 +222,8 @@ def _trained(study: Study, cell: Cell, task: Task, out: Path | None, progress: b
     "Trained, resumed or read; from the start if its checkpoint is damaged."
     rule, lr = study.rule_on(cell.rule, task.n_in, task.n_classes, cell.hidden)
     callbacks = [Collapse(task.x_valid, warn=progress), Watch(task, study.watch, study.images, study.seed)]
-    try: return fit(rule, task, study.epochs, lr, study.batch_size, study.optimizer, callbacks=callbacks, augment=study.augment, out=out, schedule=study.schedule, progress=progress)
+    settings = dict(augment=study.augment, out=out, schedule=study.schedule, progress=progress, warn=False)  # `run_study` says it
+    try: return fit(rule, task, study.epochs, lr, study.batch_size, study.optimizer, callbacks=callbacks, **settings)
     except Diverged as e: return e.run  # a result too: its rows are NaN
     except Corrupt as e:
         print(f"{e}\nThe cell is computed again from the start.", file=sys.stderr)
@@ -236,8 +239,24 @@ def _stored(out: Path | None, rows: int) -> pd.DataFrame | None:
 
 def read_table(file: Path) -> pd.DataFrame:
     "A table; empty where there is none, an empty one, or no table."
-    try: return pd.read_csv(file, dtype=dict.fromkeys(("labels", "hidden", "version", "commit"), str))  # "100" is the name of a network here
+    try: return pd.read_csv(file, dtype=dict.fromkeys(("labels", "hidden", "seeds", "version", "commit"), str))  # "100" is the name of a network here
     except (FileNotFoundError, pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError): return pd.DataFrame()
+
+def trouble_table(
+    run: Run,    # after its last epoch
+    where: dict, # the columns that say which cell it is
+) -> pd.DataFrame:
+    "What kept networks of `run` from learning, a row for each reason: where, and the fields of `Trouble`."
+    seeds = lambda t: {"seeds": " ".join(map(str, t.seeds)), "expected": t.expected}
+    return pd.DataFrame([where | asdict(t) | seeds(t) for t in run.trouble])
+
+def trouble_lines(
+    trouble: pd.DataFrame, # rows of `trouble_table`
+) -> list[str]:
+    "The same as sentences, what is as expected last."
+    rows = [] if trouble.empty else sorted(trouble.itertuples(), key=lambda t: t.expected)
+    word = lambda t: "AS EXPECTED" if t.expected else "TROUBLE"
+    return [f"{word(t)}: {t.rule} on {t.task}, {t.classes} classes, network {t.hidden}: {t.what}: {t.why}. {t.advice}" for t in rows]
 
 def run_cell(
     study: Study,
@@ -248,13 +267,14 @@ def run_cell(
 ) -> Tables:
     "One cell: started, resumed, or just read if it is finished; `fit` sees to it that a folder belongs to this rule and these data."
     run = _trained(study, cell, task, out, progress)
-    history = run.history.assign(**_where(cell, task, run.rule))
+    where = _where(cell, task, run.rule)
+    history, trouble = run.history.assign(**where), trouble_table(run, where)
     found = _stored(out, study.seeds * (1 + len(study.perturbations)))
-    if found is not None: return Tables(found, history, read_table(out / "checks.csv"))
+    if found is not None: return Tables(found, history, read_table(out / "checks.csv"), trouble)
     checks = check_attacks(study, cell, run, task)
     found = measure(study, cell, run, task).assign(**provenance(run, task))
     if out:
         save_model(run, out / "model.safetensors")
         for name, table in {"checks": checks, "results": found}.items():
             with written_whole(out / f"{name}.csv") as tmp: table.to_csv(tmp, index=False)
-    return Tables(found, history, checks)
+    return Tables(found, history, checks, trouble)

@@ -164,6 +164,8 @@ def linear(net: MLP) -> Rule:
 
 class Shuffled(Backprop):
     "Backprop with each image's label taken from its neighbour in the batch."
+    misleads, least_batch = True, 2  # chance is what is expected of it; alone in a batch, an image would keep its label
+
     def __call__(self, rule, phases, y): super().__call__(rule, phases, y.roll(1, -1))
 
 @register("shuffled", equation="backprop, labels shuffled", sees="pre, post, batch, transported weights", paper="a control", lr=0.3)

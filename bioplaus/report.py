@@ -18,6 +18,7 @@ from torch import Tensor
 from . import __version__
 from .attacks import ATTACKS, checks_table, red_line
 from .core import BadInput, RunFailed, cards, read_options, written_whole
+from .design import trouble_lines
 from .data import Task, load_task
 from .geometry import pca_picture, tsne
 from .noise import kind_of, perturbation
@@ -315,6 +316,14 @@ def _failures(failed: pd.DataFrame) -> str:
     if failed.empty: return ""
     return f'<h2 class="red">{len(failed)} cell{"s" * (len(failed) > 1)} failed</h2>{_note("These have no results below. The same command tries them again.")}{_html_table(failed.reset_index(drop=True), "failures")}'
 
+def _trouble(trouble: pd.DataFrame) -> str:
+    "Which networks can't learn, why, and what to try; in red unless it is as expected."
+    lines = trouble_lines(trouble)
+    if not lines: return ""
+    red = "" if trouble.expected.all() else ' class="red"'
+    items = "".join(f"<li>{html.escape(line, quote=False)}</li>" for line in lines)
+    return f"<h2{red}>What has not learnt</h2><ul>{items}</ul>"
+
 # %% ../nbs/41_report.ipynb #html-representations
 _SHOWN = {  # the title of each figure, and what it shows
     "rdms": ("How far apart are images?", "1 − correlation between a layer's answers to any two of {n} test images, sorted by class; mean over {seeds} seeds, one colour scale. Dark squares on the diagonal: images of one class get similar answers. (Such a picture is called a representational dissimilarity matrix, RDM.) The input is what each rule makes of the pixels."),
@@ -386,6 +395,6 @@ def write_report(
         parts, tables = [*parts, _statistics(sections), learnt], tables | more
     for name, (shown, numbers) in tables.items(): save_table(shown, out / "tables" / _file_name(name), numbers)
     body = ["<h1>Learning rules compared</h1>", f'<p class="note">bioplaus {__version__}. The numbers behind this page: results.csv and history.csv beside it; its tables as CSV, Markdown and LaTeX: tables/; trained networks: cells/. '
-            f"Make it again: <code>bioplaus report {html.escape(out.name)}</code>.</p>", _failures(failed), *parts, "<h2>Settings</h2>", _html_table(tables["settings"][0])]
+            f"Make it again: <code>bioplaus report {html.escape(out.name)}</code>.</p>", _failures(failed), _trouble(outcome.trouble), *parts, "<h2>Settings</h2>", _html_table(tables["settings"][0])]
     with written_whole(out / "report.html") as tmp: tmp.write_text(_PAGE.format(body="".join(body)), encoding="utf-8")
     return out / "report.html"

@@ -16,7 +16,8 @@ from tqdm.auto import tqdm
 from . import __version__
 from .core import BadInput, CannotWrite, RunFailed, choose, written_whole
 from .data import SOURCES, Task
-from .design import PROVENANCE, Cell, Study, Tables, read_table, run_cell, task_of
+from .design import PROVENANCE, Cell, Study, Tables, read_table, run_cell, task_of, trouble_lines
+from .monitors import say
 from .training import OtherSettings, differences, load_run
 from .workers import claimed, spread
 
@@ -85,12 +86,12 @@ def _outcome(study: Study, cells: list[Cell], found: dict) -> Outcome:
     failed = [asdict(c) | found[c.key] for c in cells if isinstance(found[c.key], dict)]
     fine = [found[c.key] for c in cells if isinstance(found[c.key], Tables)]
     if not fine: raise RunFailed(f"no cell could be computed. The first error: {failed[0]['error']}")
-    tables = {n: pd.concat([getattr(t, n) for t in fine], ignore_index=True) for n in ("results", "history", "checks")}
+    tables = {n: pd.concat([getattr(t, n) for t in fine], ignore_index=True) for n in ("results", "history", "checks", "trouble")}
     return Outcome(**tables, study=study, failures=pd.DataFrame(failed, columns=["rule", "task", "classes", "hidden", "error"] if failed else None))
 
 def _write_outcome(outcome: Outcome, out: Path):
     "CSV for people, parquet of the results for machines; the trained networks under one roof."
-    for name in ("results", "history", "checks", "failures"):
+    for name in ("results", "history", "checks", "trouble", "failures"):
         with written_whole(out / f"{name}.csv") as tmp: getattr(outcome, name).to_csv(tmp, index=False)
     with written_whole(out / "results.parquet") as tmp: outcome.results.to_parquet(tmp, index=False)
     for model in out.glob("cells/*/model.safetensors"):
@@ -136,9 +137,13 @@ def run_study(
     return outcome
 
 def _log(log: logging.Logger, cell: Cell, result: Tables | dict):
+    "Write to the log what came of a cell; and say it, if its networks can't learn and should."
     if isinstance(result, dict): return log.error("%s: %s", cell.key, result["error"])
     clean = result.results.accuracy[result.results.perturbation == "clean"]
     log.info("%s: clean test accuracy %.4f, mean of %d seeds, %d diverged", cell.key, clean.mean(), len(clean), clean.isna().sum())
+    for line in trouble_lines(result.trouble): log.warning("%s: %s", cell.key, line)
+    if not (told := result.trouble).empty:  # from here, not from `fit`: a worker's standard error may be far away
+        for line in trouble_lines(told[~told.expected & (told.kind != "diverged")]): say(line)
 
 # %% ../nbs/40_study.ipynb #load-study
 def _tuples(value):
@@ -154,7 +159,7 @@ def load_study(
         if not (out / name).exists(): raise BadInput(f"{out} holds no finished study ({name} is missing). Run `bioplaus study --out {out}` first.")
     saved = _read_study(out / "study.json")
     for name in saved: choose(name, Study.__dataclass_fields__, f"field in {out / 'study.json'}")
-    tables = {n: read_table(out / f"{n}.csv") for n in ("results", "history", "checks", "failures")}
+    tables = {n: read_table(out / f"{n}.csv") for n in ("results", "history", "checks", "trouble", "failures")}
     return Outcome(**tables, study=Study(**{k: _tuples(v) for k, v in saved.items()}))
 
 # %% ../nbs/40_study.ipynb #compare

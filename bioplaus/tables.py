@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from .attacks import checks_table, red_line
 from .core import written_whole
+from .design import trouble_lines
 from .plots import curve
 from .robustness import area
 from .stats import Comparison, compare_paired, confidence, corrected, interval
@@ -209,11 +210,12 @@ def by_task(table: pd.DataFrame):
 PLACE = ("task", "labels", "hidden")  # the columns that tell tasks and networks apart
 
 def text_report(outcome: Outcome) -> str:
-    "All accuracy tables, for a terminal."
+    "What failed, what can't learn, and all accuracy tables, for a terminal."
     note = f"test accuracy in %, mean ± 95% t-interval of {outcome.study.seeds} seeds"
     blocks = ["\n".join([f"{title_of(r)}: {note}", accuracy_table(r).to_string(), *_checks_text(checks_of(outcome, r))]) for r in by_task(outcome.results)]
     failed = [f"FAILED: {r.rule} on {r.task}, {r.classes} classes: {r.error}" for r in outcome.failures.itertuples()]
-    return "\n\n".join(["\n".join(failed)] * bool(failed) + blocks + [BLIND] * any("†" in b for b in blocks))
+    above = ["\n".join(lines) for lines in (failed, trouble_lines(outcome.trouble)) if lines]
+    return "\n\n".join(above + blocks + [BLIND] * any("†" in b for b in blocks))
 
 def checks_of(
     outcome: Outcome,

@@ -6,7 +6,7 @@
 __all__ = ['PIECE', 'SCHEDULES', 'OPTIMIZERS', 'ADAM', 'CHECKPOINT', 'evaluate', 'Settings', 'by_layer', 'label',
            'checked_settings', 'default_lr', 'make_optimizer', 'stepper', 'scheduled', 'code_of', 'describe',
            'differences', 'Run', 'Corrupt', 'OtherSettings', 'save_model', 'untrained', 'load_run', 'keep_memory',
-           'train_epoch', 'StopTraining', 'Diverged', 'augmentation', 'fit']
+           'train_epoch', 'StopTraining', 'Diverged', 'check_batch', 'augmentation', 'fit']
 
 # %% ../nbs/10_training.ipynb #imports
 import ctypes, inspect, io, json, math, sys, time, warnings, zlib
@@ -22,6 +22,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from .core import BadInput, RunFailed, cards, choose, stream, whole, written_whole
 from .data import Task
+from .monitors import Trouble, asked_for, diagnose, exploded, say
 from .network import MLP
 from .noise import perturbation, places_in_set, shown
 from .rule import LOSSES, Rule, Teacher, make_rule
@@ -226,6 +227,9 @@ class Run:
     path: Path | None = None   # its folder, if it has one
     saved: int = -1            # the last epoch that is safe in the folder
     stopped: bool = False      # by a callback
+    start: dict | None = None  # weights and biases before training, where they are known
+    trouble: list[Trouble] = field(default_factory=list) # what keeps networks from learning, found when training ends
+    exploded: set = field(default_factory=set)           # replicas of which it has been said
 
     def evaluate(self, x: Tensor, y: Tensor, perturb=None, seed: int = 0) -> dict:
         "Accuracy and loss of every replica: see `evaluate`."
@@ -394,13 +398,34 @@ def _record(run: Run, task: Task, seconds: float, callbacks):
         for k, v in extra.items(): run.history.loc[now, k] = torch.as_tensor(v).expand(run.rule.net.replicas).double().cpu().numpy()
 
 def _watch(run: Run, say: Callable):
-    "Say which replicas have just diverged; raise `Diverged` if none is left."
+    "Say which replicas have just diverged or exploded; raise `Diverged` if none is left."
     now, before = run.final, run.history[run.history.epoch == run.epoch - 1]
     dead, old = set(now[now.valid_loss.isna()].replica), set(before[before.valid_loss.isna()].replica)
     lr, by_replica = run.config["fit"]["lr"], run.config["fit"]["replica_lr"]
     advice = "its outputs are no longer finite numbers. A smaller learning rate may help."
-    for s in sorted(dead - old): say(f"replica {s} (seed {now.seed[s]}) diverged in epoch {run.epoch} at lr={by_replica[s] if by_replica else lr}: {advice}")
+    at = lambda s: f"in epoch {run.epoch} at lr={by_replica[s] if by_replica else lr}"
+    for s in sorted(dead - old): say(f"replica {s} (seed {now.seed[s]}) diverged {at(s)}: {advice}")
+    far = set(exploded(run.rule, torch.tensor(now.valid_loss.to_numpy())).nonzero()[:, 0].tolist()) - dead
+    for s in sorted(far - run.exploded):
+        say(f"replica {s} (seed {now.seed[s]}) exploded {at(s)}: its weights or its loss are so large that changes of normal size are lost in rounding. A smaller learning rate may help.")
+    run.exploded |= far
     if len(dead) == len(now): raise Diverged(f"all {len(now)} replicas of rule {run.rule.name!r} diverged by epoch {run.epoch} at lr={by_replica or lr}: {advice}", run)
+
+# %% ../nbs/10_training.ipynb #lone
+def check_batch(
+    rule: Rule,
+    batch_size: int,
+):
+    "Refuse batches of one image where they would teach nothing, or something else."
+    if batch_size > 1: return
+    say, W = f"Give a batch size of at least 2 (batch_size, --batch-size); {batch_size} was given.", rule.net.weights[0]
+    if getattr(rule.teacher, "least_batch", 1) > 1: raise BadInput(f"rule {rule.name!r} takes something from the next image of the batch, and a single image is its own neighbour. {say}")
+    x = torch.rand(8, rule.net.sizes[0], generator=stream(0, "lone images")).to(W)
+    y = torch.arange(8, device=W.device) % rule.net.sizes[-1]
+    together, alone = asked_for(rule, x, y), [asked_for(rule, x[i:i + 1], y[i:i + 1]) for i in range(8)]
+    none = [str(l + 1) for l, change in enumerate(together) if change is not None and change.any() and not any(one[l].any() for one in alone)]
+    if none: raise BadInput(f"with batches of one image, rule {rule.name!r} would never change layer {' and '.join(none)}: "
+                            f"it learns from how the images of a batch differ, and a covariance of one sample is zero. {say}")
 
 # %% ../nbs/10_training.ipynb #start
 def augmentation(
@@ -420,7 +445,12 @@ def _fitted_to(rule: Rule, task: Task):
     if net.normalise is None: net.normalise = (task.mean, task.std)
     rule.to(task.x_train.device)
 
-def _resumed(run: Run) -> dict | None:
+def _begun(run: Run, x: Tensor):
+    "Bring the rule to where it starts on training images `x`, and keep its weights to tell later how far they have moved."
+    _started(run.rule, x)
+    run.start = {k: v.detach().clone() for k, v in run.rule.net.state_dict().items()}
+
+def _resumed(run: Run, x: Tensor) -> dict | None:
     "Load the checkpoint in the run's folder, if there is one, and return its tensors; its settings must be the same, but for the number of epochs."
     if run.path is None or not (run.path / CHECKPOINT).exists(): return None
     head, tensors = _read(run.path / CHECKPOINT)
@@ -428,9 +458,10 @@ def _resumed(run: Run) -> dict | None:
     if run.config["fit"]["schedule"] == "constant" and not run.config["task"]["late"]: lines = [d for d in lines if not d.startswith("fit.epochs:")]  # it can be trained further
     if int(head["epoch"]) > run.config["fit"]["epochs"]: lines.append(f"it has {head['epoch']} epochs, {run.config['fit']['epochs']} were asked for")
     if lines:
-        hint = " If no lr was given, the rate on the rule's card has changed since; lr= keeps the old one." if any(d.startswith("fit.lr:") for d in lines) else ""
-        raise OtherSettings(f"{run.path} holds a run with other settings ({'; '.join(lines)}). "
-                            f"Choose another folder (--out), or delete this one.{hint}")
+        hint = " If no lr was given, the rate on the rule's card has changed since; lr= keeps the old one."
+        raise OtherSettings(f"{run.path} holds a run with other settings ({'; '.join(lines)}). Choose another folder (--out), "
+                            f"or delete this one.{hint if any(d.startswith('fit.lr:') for d in lines) else ''}")
+    _begun(run, x)
     _load_weights(run.rule, tensors, run.path / CHECKPOINT)
     run.history, run.epoch, run.saved, run.stopped = _history(head), int(head["epoch"]), int(head["epoch"]), head.get("stopped") == "True"
     return tensors
@@ -449,21 +480,31 @@ def fit(
     out: str | Path | None = None, # a folder to keep checkpoints in, and to resume from
     schedule: str | tuple | None = None, # of the learning rate: a name in `SCHEDULES`, or a pair (hidden, output); None: the rule's own
     progress: bool = True,     # show a progress bar
+    warn: bool = True,         # say why and what to try if networks can't learn; `run.trouble` holds it in any case
 ) -> Run:
     "Train all replicas of `rule` on `task`; with `out`, resume where an earlier call with the same settings stopped."
     augment = augmentation(augment, task.shape)
     settings = checked_settings(rule, epochs, lr, batch_size, optimizer, seed, augment, schedule)
-    _fitted_to(rule, task)
+    _fitted_to(rule, task), check_batch(rule, settings.batch_size)
     run = Run(rule, describe(rule, task, settings), path=Path(out) if out else None)
     with tqdm(total=_steps(task, settings, epochs), desc=rule.name, disable=not progress, unit="step", leave=False) as bar:
         try: _train(run, task, settings, partial(make_optimizer, rule, optimizer, settings.lr), augment, callbacks, bar)
-        except KeyboardInterrupt:
-            kept = f"The checkpoint after epoch {run.saved} is in {run.path}; the same call goes on from there." if run.saved >= 0 else "Give fit a folder (out=) to be able to go on."
-            bar.write(f"interrupted. {kept}", file=sys.stderr)
-            raise
+        except KeyboardInterrupt: bar.write(_how_to_go_on(run), file=sys.stderr); raise
+        except Diverged: run.trouble = diagnose(run, task); raise
+        run.trouble = diagnose(run, task)
+        if warn: _tell(run, task)
     return run
 
 # %% ../nbs/10_training.ipynb #train
+def _how_to_go_on(run: Run) -> str:
+    if run.saved < 0: return "interrupted. Give fit a folder (out=) to be able to go on."
+    return f"interrupted. The checkpoint after epoch {run.saved} is in {run.path}; the same call goes on from there."
+
+def _tell(run: Run, task: Task):
+    "Say what keeps networks from learning, unless that is as expected, or was said when it happened."
+    for trouble in run.trouble:
+        if not trouble.expected and trouble.kind not in ("diverged", "exploded"): say(f"{run.rule.name} on {task.name}: {trouble}")
+
 def _steps(task: Task, settings: Settings, epochs: int) -> int:
     "How many steps the first `epochs` epochs take."
     images = [len(task.y_train) if (shown := task.indices(e, settings.epochs)) is None else len(shown) for e in range(1, epochs + 1)]
@@ -471,13 +512,13 @@ def _steps(task: Task, settings: Settings, epochs: int) -> int:
 
 def _begin(run: Run, task: Task, optimizer, callbacks):
     "What comes before the first epoch."
-    _started(run.rule, task.x_train)
+    _begun(run, task.x_train)
     _record(run, task, 0.0, callbacks)
     _save(run, optimizer)
 
 def _train(run: Run, task: Task, settings: Settings, make: Callable, augment, callbacks, bar):
     "The epochs of `fit`, from the start or from a checkpoint, with the optimiser that `make` makes; making one takes a second, which a finished run is spared."
-    say, tensors = partial(bar.write, file=sys.stderr), _resumed(run)
+    say, tensors = partial(bar.write, file=sys.stderr), _resumed(run, task.x_train)
     finished = run.stopped or run.epoch >= settings.epochs
     optimizer = None if finished and tensors else make()
     if tensors is None: _begin(run, task, optimizer, callbacks)
