@@ -21,7 +21,8 @@ def write_events(
 ):
     "Write one event file for each cell and seed; needs the extra `tensorboard`."
     try: from torch.utils.tensorboard import SummaryWriter
-    except ImportError as e: raise BadInput("TensorBoard's files need tensorboard: pip install 'bioplaus[tensorboard]'.") from e
+    except ImportError as e:
+        raise BadInput("TensorBoard's files need tensorboard: pip install 'bioplaus[tensorboard]'.") from e
     curves = [c for c in history.columns if c not in _NAMES]
     for cell, rows in history.groupby(["task", "labels", "hidden", "rule", "seed"], sort=False):
         run = Path(folder) / re.sub(r"[^\w.=+-]+", "-", "_".join(map(str, cell[:-1]))) / f"seed {cell[-1]}"

@@ -24,7 +24,8 @@ class Perturbed(Teacher):
     def __init__(self, net: MLP, sigma: float, loss: str = "cross-entropy", antithetic: bool = False):
         super().__init__()
         sigma = real(sigma, "sigma, the size of the noise that is learnt from,", 1e-6, 1e6)
-        self.sigma, self.loss, self.antithetic, self.seeds = sigma, LOSSES[choose(loss, LOSSES, "loss")], antithetic, net.seeds
+        self.sigma, self.loss = sigma, LOSSES[choose(loss, LOSSES, "loss")]
+        self.antithetic, self.seeds = antithetic, net.seeds
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
     def noise(self, like: list[Tensor]) -> list[Tensor]:
@@ -34,11 +35,12 @@ class Perturbed(Teacher):
         return [self.sigma * n.view_as(t) for n, t in zip(drawn.split(sizes, 1), like)]
 
     def gain(self, moved: Tensor, other: Tensor, y: Tensor) -> Tensor:
-        "What the noise adds to each sample's loss, (S, N), from the logits with it and those without it (with the opposite noise, if antithetic)."
+        "What the noise adds to each sample's loss, (S, N): from logits with it and without (or with its opposite)."
         return (self.loss.value(moved, y) - self.loss.value(other, y)) / (2 if self.antithetic else 1)
 
     def update(self, rule, phases): self.step += 1
 
+# %% ../nbs/08_perturbation.ipynb #noisy-pass
 def shaken(
     rule: Rule,
     z: Tensor,               # what the first layer sees
@@ -95,7 +97,8 @@ class WeightPerturbation(Perturbed):
         "(activity that each layer sees, logits) with all parameters moved by sign · noise."
         depth, pres = rule.net.depth, [z]
         for l, (W, b, act) in enumerate(rule.layers(rule.output)):
-            pres.append(act.f(affine(pres[-1], W + sign * noise[l], None if b is None else b + sign * noise[depth + l])))
+            moved = None if b is None else b + sign * noise[depth + l]
+            pres.append(act.f(affine(pres[-1], W + sign * noise[l], moved)))
         return pres[:-1], pres[-1]
 
 # %% ../nbs/08_perturbation.ipynb #reward
@@ -114,24 +117,29 @@ class Reward(Perturbed):
         noise = self.noise([p.v for p in phases])
         pres, logits = shaken(rule, phases[0].pre, noise)
         surprise = (logits.argmax(-1) == y).to(logits) - self.usual
-        for phase, n, pre in zip(phases, noise, pres): phase.modulator, phase.drive, phase.pre_taught = surprise / self.sigma**2, n, pre
+        for phase, n, pre in zip(phases, noise, pres):
+            phase.modulator, phase.drive, phase.pre_taught = surprise / self.sigma**2, n, pre
 
     def update(self, rule, phases):
         super().update(rule, phases)
         self.usual += self.rate * self.sigma**2 * phases[0].modulator.mean(-1, keepdim=True)
 
 # %% ../nbs/08_perturbation.ipynb #rules
-@register("weight-perturbation", equation="ΔW = −(L_Ψ − L₀) Ψ / σ²", sees="", paper="Jabri & Flower 1992; Cauwenberghs 1993", lr=0.001)
+@register("weight-perturbation", equation="ΔW = −(L_Ψ − L₀) Ψ / σ²", sees="",
+          paper="Jabri & Flower 1992; Cauwenberghs 1993", lr=0.001)
 def weight_perturbation(net: MLP, sigma: float = 0.001, antithetic: bool = False, loss: str = "cross-entropy") -> Rule:
     "Shake all weights and keep what lowered the loss."
     return Rule(net, WeightPerturbation(net, sigma, antithetic, loss), finished)
 
-@register("node-perturbation", equation="ΔW = −⟨(L_ξ − L₀) ξ r₋ᵀ⟩ / σ²", sees="pre, post, scalar", paper="Williams 1992; Werfel, Xie & Seung 2005", lr=0.03)
-def node_perturbation(net: MLP, sigma: float = 0.05, antithetic: bool = False, on: str = "v", loss: str = "cross-entropy") -> Rule:
+@register("node-perturbation", equation="ΔW = −⟨(L_ξ − L₀) ξ r₋ᵀ⟩ / σ²", sees="pre, post, scalar",
+          paper="Williams 1992; Werfel, Xie & Seung 2005", lr=0.03)
+def node_perturbation(net: MLP, sigma: float = 0.05, antithetic: bool = False, on: str = "v",
+                      loss: str = "cross-entropy") -> Rule:
     "Shake all units and reinforce what lowered each image's loss."
     return Rule(net, NodePerturbation(net, sigma, antithetic, on, loss), three_factor)
 
-@register("reward-hebb", equation="ΔW = ⟨(R − R̄) ξ r₋ᵀ⟩ / σ²", sees="pre, post, scalar", paper="Williams 1992; Frémaux & Gerstner 2016", lr=0.01)
+@register("reward-hebb", equation="ΔW = ⟨(R − R̄) ξ r₋ᵀ⟩ / σ²", sees="pre, post, scalar",
+          paper="Williams 1992; Frémaux & Gerstner 2016", lr=0.01)
 def reward_hebb(net: MLP, sigma: float = 0.1, rate: float = 0.01) -> Rule:
     "Three-factor Hebb: eligibility times reward prediction error."
     return Rule(net, Reward(net, sigma, rate), three_factor)

@@ -28,11 +28,13 @@ class Game:
     data: dict = field(repr=False) # what it is given, as JSON
 
     def _repr_html_(self) -> str:
-        own, data = files("bioplaus") / "data_files", json.dumps(self.data, separators=(",", ":"), ensure_ascii=False).replace("</", "<\\/")
+        own = files("bioplaus") / "data_files"
+        data = json.dumps(self.data, separators=(",", ":"), ensure_ascii=False).replace("</", "<\\/")
         script, style = ((own / f"play.{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))
         key = f"{self.kind}-{zlib.crc32(data.encode()):08x}"
         start = f"play.{self.kind}(document.querySelector('[data-play=\"{key}\"]'), {data})"
-        return f'<style>{style}</style><div class="bp-play" data-play="{key}"></div><script>(() => {{\n{script}\n{start};\n}})();</script>'
+        return (f'<style>{style}</style><div class="bp-play" data-play="{key}"></div>'
+                f'<script>(() => {{\n{script}\n{start};\n}})();</script>')
 
 def neuron() -> Game:
     "A neuron with two inputs that learns by Hebb, Oja or BCM."
@@ -44,10 +46,12 @@ def _held(net: MLP, x: Tensor, y: Tensor, gain: float) -> tuple[list, list]:
     free = Rule(net, lambda *_: None, Delta())
     J = jacobian(free, free.phases(net.normalised(x), y))
     strongest = torch.linalg.eigvalsh(sum(j @ j.mT for j in J)).max().item()
-    control = Control(net, "jacobian", "settled", "label", controller=Controller(1 / gain, tau=1 / gain + strongest), steps=1000)
+    controller = Controller(1 / gain, tau=1 / gain + strongest)
+    control = Control(net, "jacobian", "settled", "label", controller=controller, steps=1000)
     rule = Rule(net, control, Delta())
     phases = rule.phases(net.normalised(x), y)
-    if control.counts[0].any(): raise BadInput(f"at a gain of {gain:g} the loop did not settle in {control.steps} steps; give a smaller gain.")
+    if control.counts[0].any():
+        raise BadInput(f"at a gain of {gain:g} the loop did not settle in {control.steps} steps; give a smaller gain.")
     rule.learn(net.normalised(x), y)
     return phases, [-W.grad[0].clone() for W in net.weights]
 
@@ -62,8 +66,16 @@ def _rounded(values) -> list: return [float(f"{v:.3g}") for v in np.ravel(values
 def _layer(name: str, free: Tensor, held: list) -> dict:
     "One row of bars: activity (units,), free and at each gain."
     every = torch.stack([free, *held])
-    return {"name": name, "free": _rounded(free), "held": [_rounded(h) for h in held], "scale": every.abs().max().item(), "low": every.min().item()}
+    return {"name": name, "free": _rounded(free), "held": [_rounded(h) for h in held],
+            "scale": every.abs().max().item(), "low": every.min().item()}
 
+def _update(net: MLP, changes: list, descent: list) -> dict:
+    "What is learnt at each gain: how far from `descent`, how much, and the second layer's change itself."
+    return {"angle": _rounded([_angle(c, descent) for c in changes]),
+            "size": _rounded([sum(w.square().sum() for w in c).sqrt() for c in changes]),
+            "update": {"rows": net.sizes[2], "columns": net.sizes[1], "frames": [_rounded(c[1]) for c in changes]}}
+
+# %% ../nbs/52_play.ipynb #gain-game
 @torch.no_grad()
 def gain(
     net: MLP,          # one trained network with two hidden layers, not too wide: each unit gets a bar
@@ -72,7 +84,9 @@ def gain(
     gains=tuple(float(f"{10 ** (k / 3):.2g}") for k in range(-6, 10)), # 1/α̃, from nudge to clamp
 ) -> Game:
     "What a controller does to a network's activity, and what it teaches, over its gain."
-    if net.depth != 3 or net.replicas != 1 or len(x) != 1: raise BadInput(f"one image and one network with two hidden layers are shown; sizes {net.sizes}, {net.replicas} replicas and {len(x)} images were given.")
+    if net.depth != 3 or net.replicas != 1 or len(x) != 1:
+        raise BadInput(f"one image and one network with two hidden layers are shown; sizes {net.sizes}, "
+                       f"{net.replicas} replicas and {len(x)} images were given.")
     teacher = Rule(net, Backprop(), Delta())
     teacher.learn(net.normalised(x), y)
     descent = [-W.grad[0].clone() for W in net.weights]
@@ -81,10 +95,9 @@ def gain(
     layers = [_layer(names[l], phases[0][l].post[0, 0], [p[l].post_taught[0, 0] for p in phases]) for l in range(2)]
     layers.append(_layer(names[2], probability(phases[0][2].v), [probability(p[2].v_taught) for p in phases]))
     return Game("control", {
-        "gains": _rounded(gains), "label": int(y), "image": _rounded(x), "layers": layers, "free": layers[2]["free"][int(y)], "reached": [h[int(y)] for h in layers[2]["held"]],
-        "push": _rounded([p[2].drive.norm() for p in phases]), "angle": _rounded([_angle(c, descent) for c in changes]),
-        "size": _rounded([sum(w.square().sum() for w in c).sqrt() for c in changes]),
-        "update": {"rows": net.sizes[2], "columns": net.sizes[1], "frames": [_rounded(c[1]) for c in changes]}})
+        "gains": _rounded(gains), "label": int(y), "image": _rounded(x), "layers": layers,
+        "free": layers[2]["free"][int(y)], "reached": [h[int(y)] for h in layers[2]["held"]],
+        "push": _rounded([p[2].drive.norm() for p in phases]), **_update(net, changes, descent)})
 
 # %% ../nbs/52_play.ipynb #answers
 def _bytes(values) -> str: return base64.b64encode(np.asarray(values).tobytes()).decode()
@@ -94,7 +107,10 @@ def _activation(rule: Rule) -> dict:
     if rule.hidden is rule.net.activation and rule.net.act in ("tanh", "sigmoid", "relu"): return {"act": rule.net.act}
     kept = inspect.getclosurevars(rule.hidden.f).nonlocals if inspect.isfunction(rule.hidden.f) else {}
     if "n" in kept: return {"act": "power", "power": kept["n"]}  # what `relu_power` holds
-    raise BadInput(f"the page knows tanh, sigmoid, relu and powers of competing units; rule {rule.name!r} has another activation (act={rule.net.act!r}).")
+    raise BadInput(f"the page knows tanh, sigmoid, relu and powers of competing units; rule {rule.name!r} has another "
+                   f"activation (act={rule.net.act!r}).")
+
+def _digits(values) -> list: return [float(f"{v:.7g}") for v in values.tolist()]
 
 def export(
     rule: Rule,    # a trained rule; its first replica is exported
@@ -104,10 +120,17 @@ def export(
     layers = []
     for l, W in enumerate(rule.net.weights):
         scale = W[0].detach().abs().amax(1).clamp(min=1e-12) / 127
-        b = rule.net.biases[l][0].tolist() if rule.net.bias else [0.0] * len(W[0])
-        layers.append({"w": _bytes((W[0].detach() / scale[:, None]).round().to(torch.int8)), "n": W.shape[2], "scale": [float(f"{s:.7g}") for s in scale.tolist()], "b": [float(f"{v:.7g}") for v in b]})
+        b = rule.net.biases[l][0] if rule.net.bias else torch.zeros(len(W[0]))
+        small = (W[0].detach() / scale[:, None]).round().to(torch.int8)
+        layers.append({"w": _bytes(small), "n": W.shape[2], "scale": _digits(scale), "b": _digits(b)})
     mean, std = rule.net.normalise or (0.0, 1.0)
-    return {"name": name, **_activation(rule), "unit": rule.inputs is INPUTS["unit-norm"], "mean": mean, "std": std, "layers": layers}
+    return {"name": name, **_activation(rule), "unit": rule.inputs is INPUTS["unit-norm"],
+            "mean": mean, "std": std, "layers": layers}
+
+# %% ../nbs/52_play.ipynb #answers-game
+def _pixels(x: Tensor) -> list:
+    "Images (N, pixels) in [0, 1], a byte a pixel."
+    return [_bytes((row * 255).round().to(torch.uint8)) for row in x]
 
 def answers(
     rules: dict,   # name → trained rule
@@ -115,9 +138,10 @@ def answers(
     y: Tensor,     # (N,)
 ) -> Game:
     "What trained networks answer to images, with noise and FGSM of any strength."
-    if not rules: raise BadInput("no networks were given; give a dict {name: trained rule}.")
-    images = [_bytes((row * 255).round().to(torch.uint8)) for row in x]
-    return Game("answers", {"nets": [export(r, n) for n, r in rules.items()], "images": images, "labels": y.tolist()})
+    if not rules:
+        raise BadInput("no networks were given; give a dict {name: trained rule}.")
+    nets = [export(r, n) for n, r in rules.items()]
+    return Game("answers", {"nets": nets, "images": _pixels(x), "labels": y.tolist()})
 
 # %% ../nbs/52_play.ipynb #explorer
 def _view(name: str, a: Tensor, y: Tensor, metric: str, perplexity: float, pixels=None) -> tuple:
@@ -125,9 +149,11 @@ def _view(name: str, a: Tensor, y: Tensor, metric: str, perplexity: float, pixel
     distances, plane = rdm(a, metric), tsne(a, y, perplexity)
     v, xy = distances.vectors[0], plane.xy - (plane.xy.amax(0) + plane.xy.amin(0)) / 2
     alike = None if pixels is None else round(rsa(distances, pixels).item(), 3)
-    return {"name": name, "rdm": _bytes((255 * v / v.max()).round().to(torch.uint8)), "top": float(f"{v.max():.7g}"), "xy": _rounded(100 * xy / xy.abs().max()),
+    return {"name": name, "rdm": _bytes((255 * v / v.max()).round().to(torch.uint8)),
+            "top": float(f"{v.max():.7g}"), "xy": _rounded(100 * xy / xy.abs().max()),
             "trust": round(plane.trustworthiness, 3), "knn": round(plane.knn_layer, 3), "alike": alike}, distances
 
+# %% ../nbs/52_play.ipynb #explorer-game
 def explorer(
     rules: dict,            # name → rule, trained or not; its first replica is shown
     x: Tensor,              # images (N, pixels) in [0, 1], square ones
@@ -138,11 +164,16 @@ def explorer(
     perplexity: float = 15.0,    # of t-SNE
 ) -> Game:
     "RDM and t-SNE map of the pixels and of a layer of each rule, with the images behind them."
-    if not rules: raise BadInput("no rules were given; give a dict {name: rule}.")
-    if not 10 <= len(x) <= 250: raise BadInput(f"{len(x)} images were given; the page keeps every pair of them, so give from 10 to 250.")
+    if not rules:
+        raise BadInput("no rules were given; give a dict {name: rule}.")
+    if not 10 <= len(x) <= 250:
+        raise BadInput(f"{len(x)} images were given; the page keeps every pair of them, so give from 10 to 250.")
     order = y.argsort(stable=True)
     x, y = x[order], y[order]
     first, pixels = _view("pixels", x, y, metric, perplexity)
-    views = [first, *(_view(name, activities(rule, x, layer)[layer][0], y, metric, perplexity, pixels)[0] for name, rule in rules.items())]
+    views = [first]
+    for name, rule in rules.items():
+        views.append(_view(name, activities(rule, x, layer)[layer][0], y, metric, perplexity, pixels)[0])
     names = list(range(int(y.max()) + 1)) if classes is None else list(classes)
-    return Game("explorer", {"views": views, "images": [_bytes((row * 255).round().to(torch.uint8)) for row in x], "labels": y.tolist(), "classes": [str(c) for c in names]})
+    return Game("explorer", {"views": views, "images": _pixels(x), "labels": y.tolist(),
+                             "classes": [str(c) for c in names]})

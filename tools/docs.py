@@ -1,9 +1,9 @@
 """Build the documentation site without Quarto.   python tools/docs.py [--out _docs] [--readme-only]
 
-nbdev turns nbs/ into _proc/ just as `nbdev_docs` would. Then smalldocs reads the same _quarto.yml in place of `quarto render`.
-In between, _build/site is a copy of _proc in which the things that Quarto does and smalldocs doesn't are done here:
-output-file names, numbers of equations and figures, words for those who can't see a figure, links to open or download a notebook, and maths from a KaTeX
-that lies beside the pages, so that the site works offline.
+nbdev turns nbs/ into _proc/ just as `nbdev_docs` would. Then smalldocs reads the same _quarto.yml in place of
+`quarto render`. In between, _build/site is a copy of _proc in which the things that Quarto does and smalldocs doesn't
+are done here: output-file names, numbers of equations and figures, words for those who can't see a figure, links to
+open or download a notebook, and maths from a KaTeX that lies beside the pages, so that the site works offline.
 README.md is written here and nowhere else.
 """
 import argparse, base64, io, itertools, json, os, re, shutil, struct, subprocess, sys, time
@@ -41,7 +41,8 @@ def check_sidebar(config, nbs):
     # nbdev passes over names that begin with a dot or an underscore
     there = {f.relative_to(nbs).as_posix() for f in nbs.rglob("[!_.]*.ipynb") if ".ipynb_checkpoints" not in f.parts}
     if listed - there: sys.exit(f"_quarto.yml lists notebooks that don't exist: {', '.join(sorted(listed - there))}")
-    if there - listed: sys.exit(f"the sidebar of _quarto.yml leaves out {', '.join(sorted(there - listed))}: add a line for each")
+    if there - listed:
+        sys.exit(f"the sidebar of _quarto.yml leaves out {', '.join(sorted(there - listed))}: add a line for each")
 
 
 def process():
@@ -74,9 +75,10 @@ class Numbers:
         return EQUATION.sub(tag, text)
 
     def caption(self, source):
-        "The caption with its number, and the same words as the picture's alternative text, unless it has one of its own."
+        "The caption with its number, and the same words as the picture's alternative text, unless it has its own."
         label, words = FIGURE.search(source), CAPTION.search(source)
-        if words and not re.search(r"^#\| fig-alt:", source, re.M): source = source.replace(words[0], f"{words[0]}\n#| fig-alt: {words[1]}")
+        if words and not re.search(r"^#\| fig-alt:", source, re.M):
+            source = source.replace(words[0], f"{words[0]}\n#| fig-alt: {words[1]}")
         if not label: return source
         number = self.next("Figure", label[1])
         return re.sub(r'^(#\| fig-cap: ["\']?)', rf"\1Figure {number}: ", source, flags=re.M)
@@ -91,33 +93,37 @@ class Numbers:
 
 
 def one_caption(cell):
-    "smalldocs repeats the caption under every image of a cell; so the last image gets a cell of its own, and label and caption with it."
+    "Cells to show a cell's last image alone, with label and caption: smalldocs repeats the caption under every image."
     source, outputs = joined(cell["source"]), cell.get("outputs", [])
     images = [n for n, o in enumerate(outputs) if "image/png" in o.get("data", {})]
     if len(images) < 2 or not FIGURE.search(source): return [cell]
     options, code = re.findall(r"^#\|.*\n", source, re.M), re.sub(r"^#\| (label|fig-cap):.*\n", "", source, flags=re.M)
-    last = {**cell, "id": f"{cell['id']}-last", "source": "".join(options) + "#| echo: false\n", "outputs": outputs[images[-1]:]}
-    return [{**cell, "source": f"#| fig-alt: {CAPTION.search(source)[1]}\n{code}", "outputs": outputs[:images[-1]]}, last]
+    first = {"source": f"#| fig-alt: {CAPTION.search(source)[1]}\n{code}", "outputs": outputs[:images[-1]]}
+    last = {"source": "".join(options) + "#| echo: false\n", "outputs": outputs[images[-1]:]}
+    return [cell | first, cell | {"id": f"{cell['id']}-last"} | last]
 
 
 def open_links(path, repo, up):
-    "A line under the title: where the page's notebook `path` (in nbs/) can be opened, and a copy of it to take away. Colab opens files from GitHub only; docs.yml puts the copies on a branch."
-    owner = repo.removeprefix("https://github.com/")
-    return (f'<p class="open-notebook"><a href="https://colab.research.google.com/github/{owner}/blob/notebooks/{path}" title="Its first cell installs bioplaus there">Open in Colab</a> · '
-            f'<a href="{up}notebooks/{path}" download>Download this notebook</a></p>')
+    "A line under the title: where the page's notebook `path` (in nbs/) can be opened, and a copy of it to take away."
+    # Colab opens files from GitHub only; docs.yml puts the copies on a branch
+    colab = f"https://colab.research.google.com/github/{repo.removeprefix('https://github.com/')}/blob/notebooks/{path}"
+    return (f'<p class="open-notebook"><a href="{colab}" title="Its first cell installs bioplaus there">Open in Colab'
+            f'</a> · <a href="{up}notebooks/{path}" download>Download this notebook</a></p>')
 
 
 def add_links(nb, line):
     "Put `line` under the title, after nbdev's rendered promise."
     first = next((n for n, c in enumerate(nb["cells"]) if c["cell_type"] != "raw"), 0)
-    nb["cells"].insert(first, {"cell_type": "markdown", "id": "open-notebook", "metadata": {}, "source": f"```{{=html}}\n{line}\n```"})
+    source = f"```{{=html}}\n{line}\n```"
+    nb["cells"].insert(first, {"cell_type": "markdown", "id": "open-notebook", "metadata": {}, "source": source})
 
 
 def joined_streams(outputs):
     "Texts that were printed one after the other, as one."
     out = []
     for o in outputs:
-        if out and o.get("output_type") == "stream" and out[-1].get("name") == o["name"]: out[-1] = {**out[-1], "text": joined(out[-1]["text"]) + joined(o["text"])}
+        if out and o.get("output_type") == "stream" and out[-1].get("name") == o["name"]:
+            out[-1] = {**out[-1], "text": joined(out[-1]["text"]) + joined(o["text"])}
         else: out.append(o)
     return out
 
@@ -128,7 +134,7 @@ def unbroken(text):
 
 
 def aligned(html):
-    "A pandas table whose columns of words are marked, to be read from the left, and those of sentences, to be given room."
+    "A pandas table whose columns of words are marked, to be read from the left, and those of sentences, to get room."
     rows = [[c for c in CELL.findall(row) if c.startswith("<td")] for row in ROW.findall(html)]
 
     def mark(column):
@@ -140,7 +146,11 @@ def aligned(html):
     def marked(row):
         if "colspan" in row[0]: return row[0]
         number = itertools.count(-len(CELL.findall(row[0])))
-        return CELL.sub(lambda cell: re.sub(r"^<(t[hd])>", rf'<\1 class="{kind}">', cell[0]) if (kind := marks.get(next(number))) else cell[0], row[0])
+
+        def cell(match):
+            kind = marks.get(next(number))
+            return re.sub(r"^<(t[hd])>", rf'<\1 class="{kind}">', match[0]) if kind else match[0]
+        return CELL.sub(cell, row[0])
     return ROW.sub(marked, html)
 
 
@@ -149,9 +159,19 @@ def lighter(png):
     from PIL import Image
     text = joined(png)
     if len(text) < 100_000: return png
-    small = io.BytesIO()
-    Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "png", optimize=True)
+    small, picture = io.BytesIO(), Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB")
+    picture.quantize(256, dither=Image.Dither.NONE).save(small, "png", optimize=True)
     return min(text, base64.b64encode(small.getvalue()).decode(), key=len)
+
+
+def shown(data, links):
+    "One output with links, numbers in one line, and pictures that are light, in place."
+    if "image/png" in data: data["image/png"] = lighter(data["image/png"])
+    if "text/markdown" in data:
+        text = unbroken(links(joined(data["text/markdown"])))
+        # nbdev makes links in signatures too
+        data["text/markdown"] = FENCE.sub(lambda m: LINKED.sub(r"\1", m[0]), text)
+    if "text/html" in data: data["text/html"] = unbroken(aligned(joined(data["text/html"])))
 
 
 def resolve(nb, links):
@@ -164,10 +184,7 @@ def resolve(nb, links):
         if c["cell_type"] == "markdown": source = numbers.equations(links(source))
         if c["cell_type"] == "code":
             source, c["outputs"] = numbers.caption(source), joined_streams(c.get("outputs", []))
-            for data in (o.get("data", {}) for o in c["outputs"]):
-                if "image/png" in data: data["image/png"] = lighter(data["image/png"])
-                if "text/markdown" in data: data["text/markdown"] = FENCE.sub(lambda m: LINKED.sub(r"\1", m[0]), unbroken(links(joined(data["text/markdown"]))))  # nbdev makes links in signatures too
-                if "text/html" in data: data["text/html"] = unbroken(aligned(joined(data["text/html"])))
+            for o in c["outputs"]: shown(o.get("data", {}), links)
         c["source"] = source
     for c in markdown: c["source"] = numbers.references(c["source"])
     nb["metadata"].pop("widgets", None)
@@ -175,7 +192,8 @@ def resolve(nb, links):
 
 
 def stage(proc, dest, base, repo):
-    "Copy `proc` to `dest` with names, links and numbers resolved; `base` and `repo` are the addresses of site and repository. Returns what is wrong."
+    "Copy `proc` to `dest` with names, links and numbers resolved; returns what is wrong."
+    # `base` and `repo` are the addresses of site and repository
     problems = []
     shutil.rmtree(dest, ignore_errors=True)
     shutil.copytree(proc, dest, ignore=shutil.ignore_patterns("*.ipynb", "_docs"))
@@ -185,11 +203,18 @@ def stage(proc, dest, base, repo):
     for f, nb in nbs.items():
         # nbdev links to the published site; here the pages are side by side, or in a folder below
         up = "../" * (len(f.relative_to(proc).parts) - 1)
-        problems += [f"{f.name}: {p}" for p in resolve(nb, lambda text: rename(text.replace(base, up)))]
+        problems += [f"{f.name}: {p}" for p in resolve(nb, lambda text, up=up: rename(text.replace(base, up)))]
         add_links(nb, open_links(f.relative_to(proc).as_posix(), repo, up))
-        (dest / f.relative_to(proc).with_name(names[f.name])).write_text(json.dumps(nb, ensure_ascii=False), encoding="utf-8")
+        target = dest / f.relative_to(proc).with_name(names[f.name])
+        target.write_text(json.dumps(nb, ensure_ascii=False), encoding="utf-8")
     for y in dest.glob("*.yml"): y.write_text(rename(y.read_text(encoding="utf-8")), encoding="utf-8")
     return problems
+
+
+def as_text(output):
+    "What an output says, as Markdown if it can; nothing for a picture alone."
+    data = output.get("data", {})
+    return joined(output.get("text", data.get("text/markdown", data.get("text/plain", ""))))
 
 
 def readme_cell(cell, base):
@@ -201,11 +226,11 @@ def readme_cell(cell, base):
     if re.match(r"#\|\s*(hide|default_exp)", source): return None
     caption = CAPTION.search(source)
     source = re.sub(r"^#\|.*\n", "", source, flags=re.M)  # notes to nbdev and Quarto, not to readers
-    texts = [joined(o.get("text", o.get("data", {}).get("text/markdown", o.get("data", {}).get("text/plain", "")))) for o in cell.get("outputs", [])]
-    shown = [f"```\n{t.rstrip()}\n```" for t in texts if t and not t.startswith("<Figure")]
-    for o in cell.get("outputs", []):
-        if "image/png" in o.get("data", {}): shown.append(readme_figure(joined(o["data"]["image/png"]), json.loads(caption[1])))
-    return "\n\n".join([f"```python\n{source}\n```", *shown])
+    texts = [as_text(o) for o in cell.get("outputs", [])]
+    parts = [f"```\n{t.rstrip()}\n```" for t in texts if t and not t.startswith("<Figure")]
+    for data in (o.get("data", {}) for o in cell.get("outputs", [])):
+        if "image/png" in data: parts.append(readme_figure(joined(data["image/png"]), json.loads(caption[1])))
+    return "\n\n".join([f"```python\n{source}\n```", *parts])
 
 
 def readme_figure(image, caption):
@@ -217,8 +242,9 @@ def readme_figure(image, caption):
 def write_readme(base):
     "README.md from the index notebook; touched at every build, so that `nbdev_docs` finds it new and leaves it alone."
     nb = json.loads((ROOT / "nbs" / "index.ipynb").read_text(encoding="utf-8"))
-    parts = [p for p in (readme_cell(c, base) for c in nb["cells"]) if p]
-    (ROOT / "README.md").write_text("<!-- made from nbs/index.ipynb by tools/docs.py: edit the notebook -->\n\n" + "\n\n".join(parts) + "\n", encoding="utf-8")
+    parts = ["<!-- made from nbs/index.ipynb by tools/docs.py: edit the notebook -->"]
+    parts += [p for p in (readme_cell(c, base) for c in nb["cells"]) if p]
+    (ROOT / "README.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
 def npm_package(name, version):
@@ -228,7 +254,8 @@ def npm_package(name, version):
         if not shutil.which("npm"): sys.exit(f"npm is needed once, to fetch {name}: install Node.js")
         fresh = cache.with_suffix(".part")
         fresh.mkdir(parents=True, exist_ok=True)
-        subprocess.run([shutil.which("npm"), "pack", f"{name}@{version}", "--silent"], cwd=fresh, check=True, stdout=subprocess.DEVNULL)
+        pack = [shutil.which("npm"), "pack", f"{name}@{version}", "--silent"]
+        subprocess.run(pack, cwd=fresh, check=True, stdout=subprocess.DEVNULL)
         shutil.unpack_archive(next(fresh.glob("*.tgz")), fresh, "gztar")
         fresh.rename(cache)
     return cache / "package"
@@ -239,17 +266,21 @@ def add_katex(libs):
     source, dest = npm_package("katex", KATEX) / "dist", libs / "katex"
     (dest / "contrib").mkdir(parents=True, exist_ok=True)
     for name in ("katex.min.css", "katex.min.js", "contrib/auto-render.min.js"): shutil.copy(source / name, dest / name)
-    shutil.copytree(source / "fonts", dest / "fonts", ignore=shutil.ignore_patterns("*.ttf", "*.woff"), dirs_exist_ok=True)
+    older = shutil.ignore_patterns("*.ttf", "*.woff")
+    shutil.copytree(source / "fonts", dest / "fonts", ignore=older, dirs_exist_ok=True)
 
 
 def in_colab(nb, folder, base):
-    "The notebook with a first cell that does what Colab needs: it installs the package, and fetches the stored results for a notebook that reads them from `folder`."
+    "The notebook with a first cell for Colab: it installs the package, and fetches the results if they are read."
     fetch = f"""
     import shutil, urllib.request
     shutil.unpack_archive(urllib.request.urlretrieve("{base}notebooks/results.zip")[0], "{folder}", "zip")"""
-    reads = any(re.search(rf"[\"']{re.escape(folder)}\b", joined(c["source"])) for c in nb["cells"] if c["cell_type"] == "code" and not re.search(r"^#\|\s*eval:\s*false", joined(c["source"]), re.M))
+    code = [joined(c["source"]) for c in nb["cells"] if c["cell_type"] == "code"]
+    run = [source for source in code if not re.search(r"^#\|\s*eval:\s*false", source, re.M)]
+    reads = any(re.search(rf"[\"']{re.escape(folder)}\b", source) for source in run)
     source = f'import sys\nif "google.colab" in sys.modules:\n    %pip install -q bioplaus{fetch * reads}'
-    first = {"cell_type": "code", "id": "colab", "metadata": {}, "execution_count": None, "outputs": [], "source": source}
+    first = {"cell_type": "code", "id": "colab", "metadata": {}, "execution_count": None, "outputs": [],
+             "source": source}
     return {**nb, "cells": [first, *nb["cells"]]}
 
 
@@ -264,10 +295,12 @@ def add_notebooks(dest, base):
     shutil.make_archive(str(dest / "results"), "zip", ROOT / "nbs" / "results")
 
 
-# what smalldocs leaves unsaid to those who listen: an unnamed toggle, links that act as buttons, several navigations without names
+# what smalldocs leaves unsaid to those who listen: an unnamed toggle, links that act as buttons, several navigations
+# without names
 NAMED = [
     ('role="navigation" aria-expanded', 'role="button" aria-expanded'),
-    ('<a class="sidebar-item-text sidebar-link text-start" data-bs-toggle', '<a class="sidebar-item-text sidebar-link text-start" tabindex="0" data-bs-toggle'),
+    ('<a class="sidebar-item-text sidebar-link text-start" data-bs-toggle',
+     '<a class="sidebar-item-text sidebar-link text-start" tabindex="0" data-bs-toggle'),
     ('<a class="sidebar-item-toggle text-start"', '<a class="sidebar-item-toggle text-start" tabindex="0"'),
     ('title="Toggle dark mode"', 'title="Toggle dark mode" aria-label="Toggle dark mode" role="button"'),
     ('<nav class="navbar ', '<nav aria-label="Site" class="navbar '),
@@ -278,7 +311,9 @@ NAMED = [
 ]
 # what scrolls sideways can be reached and scrolled from the keyboard
 REACHABLE = """<script>(() => {
-const reach = () => document.querySelectorAll("main pre, main table, main .cell-output-display, main .katex-display").forEach(e => { if (e.scrollWidth > e.clientWidth) e.tabIndex = 0; });
+const wide = "main pre, main table, main .cell-output-display, main .katex-display";
+const reach = () =>
+  document.querySelectorAll(wide).forEach(e => { if (e.scrollWidth > e.clientWidth) e.tabIndex = 0; });
 addEventListener("load", reach); addEventListener("resize", reach);
 })();</script>"""
 
@@ -288,11 +323,15 @@ CODE = re.compile(r'(<code class="sourceCode[^"]*">)(.*?)(</code>)', re.S)
 
 def in_lines(match):
     "Highlighted code with an element for each line that knows its indentation, so that what is wrapped hangs below it."
+    def one(line, opened):
+        plain = re.sub(r"<[^>]*>", "", line)
+        indent = len(plain) - len(plain.lstrip(" "))
+        return f'<span class="line" style="--indent:{indent}ch">{opened}{line}{"</span>" * len(spans)}</span>'
     spans, lines = [], []
     for line in match[2].split("\n"):
-        plain, opened = re.sub(r"<[^>]*>", "", line), "".join(spans)
+        opened = "".join(spans)
         for tag in re.findall(r"<span[^>]*>|</span>", line): spans.append(tag) if tag != "</span>" else spans.pop()
-        lines.append(f'<span class="line" style="--indent:{len(plain) - len(plain.lstrip(" "))}ch">{opened}{line}{"</span>" * len(spans)}</span>')
+        lines.append(one(line, opened))
     return match[1] + "\n".join(lines) + match[3]
 
 
@@ -301,18 +340,21 @@ PICTURE = re.compile(r'<img (?=[^>]*src="data:image/png;base64,([^"]{32}))')
 
 
 def marked(match):
-    "A large or wide picture gets a class of its own, and the least width at which it can be read: a phone has less, and lets it scroll."
+    "A large or wide picture gets a class, and the least width at which it can be read: a phone has less, and scrolls."
     width, height = struct.unpack(">II", base64.b64decode(match[1])[16:24])
-    return f'<img class="wide" style="--least: {0.7 * width:.0f}px" ' if width >= 700 or width > 2.5 * height else match[0]
+    if width < 700 and width <= 2.5 * height: return match[0]
+    return f'<img class="wide" style="--least: {0.7 * width:.0f}px" '
 
 
 def finish(out):
-    "In every page: names and roles for screen readers, what scrolls in reach of the keyboard, code line by line, wide pictures and error messages marked, and KaTeX where it lies."
+    "In every page: names for screen readers, reach for the keyboard, code in lines, marks, and KaTeX where it lies."
     for page in out.rglob("*.html"):
         text, up = page.read_text(encoding="utf-8"), "../" * (len(page.relative_to(out).parts) - 1)
-        text = text.replace('="site_libs/katex', f'="{up}site_libs/katex')  # as every address on the page, relative to its folder
+        # as every address on the page, relative to its folder
+        text = text.replace('="site_libs/katex', f'="{up}site_libs/katex')
         for old, new in [*NAMED, ("</body>", f"{REACHABLE}</body>")]: text = text.replace(old, new)
-        page.write_text(MESSAGE.sub('<pre class="message"><code>', PICTURE.sub(marked, CODE.sub(in_lines, text))), encoding="utf-8")
+        text = MESSAGE.sub('<pre class="message"><code>', PICTURE.sub(marked, CODE.sub(in_lines, text)))
+        page.write_text(text, encoding="utf-8")
 
 
 def replace(site, out):
@@ -333,7 +375,8 @@ def build(source, out, base):
     add_notebooks(site.out / "notebooks", base)
     shutil.copy(ROOT / "nbs" / "social-card.png", site.out)  # only its address is in the pages
     finish(site.out)
-    for css in site.out.glob("site_libs/themes/*.css"):  # the themes ask a font server for a font; styles.css names local ones
+    # the themes ask a font server for a font; styles.css names local ones
+    for css in site.out.glob("site_libs/themes/*.css"):
         css.write_text(re.sub(r"@import\s*url\([^)]*\);?", "", css.read_text(encoding="utf-8")), encoding="utf-8")
     replace(site.out, out)
     return [w for w in site.warnings if "html-math-method is ignored" not in w]  # maths is drawn by KaTeX in any case

@@ -1,8 +1,9 @@
 """The numbers of the tutorials on full data sets.   python tools/full_study.py [PART ...] [--out FOLDER]
 
-Each part first chooses every rule's learning rates on validation images (one seed of its own, a few epochs), then trains with 5 or 10 other
-seeds and looks at the test images once. It needs MNIST (`bioplaus data mnist`) and Fashion-MNIST, and minutes to an hour of two cores for
-each part; killed and called again, it goes on where it was. The small tables go to nbs/results/.
+Each part first chooses every rule's learning rates on validation images (one seed of its own, a few epochs), then
+trains with 5 or 10 other seeds and looks at the test images once. It needs MNIST (`bioplaus data mnist`) and
+Fashion-MNIST, and minutes to an hour of two cores for each part; killed and called again, it goes on where it was. The
+small tables go to nbs/results/.
 """
 import argparse, contextlib, os, time
 from dataclasses import dataclass, replace
@@ -41,15 +42,23 @@ class Part:
 LABEL_FREE = ("softhebb", "hard-wta", "krotov-hopfield", "oja", "oja-subspace", "sanger", "bcm", "pretrain")
 FEEDBACK = ("backprop", "fa", "dfa", "usf", "brsf", "frsf", "kolen-pollack", "weight-mirror")
 DEEP = dict(hidden=(256, 256, 256), act="tanh", epochs=20, seeds=5, batch_size=64, schedule="linear")
-ADAM = DEEP | dict(optimizer="adam", rates=(0.0003, 0.001, 0.003), batch_size=128, tuning_epochs=8)  # two epochs would choose a rate that is too high for twenty
-SOFTER = ("", "feedback=local,leak=10.0")  # the card's hard controller on learnt pseudo-inverse wires, or a soft one on learnt Jacobian wires
+# two epochs of tuning would choose a rate that is too high for twenty
+ADAM = DEEP | dict(optimizer="adam", rates=(0.0003, 0.001, 0.003), batch_size=128, tuning_epochs=8)
+# the card's hard controller on learnt pseudo-inverse wires, or a soft one on learnt Jacobian wires
+SOFTER = ("", "feedback=local,leak=10.0")
+CONTROLLED = ("hebb-control", "covariance-control", "oja-control", "contrastive-control", "contrastive-control:reach=1",
+              "contrastive-control:feedback=noise")
+NARROW = ("backprop", "linear", "frozen", "frozen-softhebb", "hebb", "hebb-clamp", "covariance-clamp", *LABEL_FREE,
+          "softhebb:project=0.05", "softhebb:readout=hebb", "softhebb:readout=hebb,project=0.05",
+          "frozen-softhebb:readout=hebb", "hebb-backprop", "hebb-mixed", "contrastive", "shuffled")
 PARTS = {
-    "hebb_narrow": Part(("backprop", "linear", "frozen", "frozen-softhebb", "hebb", "hebb-clamp", "covariance-clamp", *LABEL_FREE, "softhebb:project=0.05",
-                         "softhebb:readout=hebb", "softhebb:readout=hebb,project=0.05", "frozen-softhebb:readout=hebb", "hebb-backprop", "hebb-mixed", "contrastive", "shuffled")),
+    "hebb_narrow": Part(NARROW),
     "hebb_wide": Part(("softhebb", "frozen-softhebb"), hidden=(2000,), epochs=20, seeds=5),
     "hebb_wide_longer": Part(("krotov-hopfield",), hidden=(2000,), epochs=30, seeds=5),
-    "hebb_pretrain": Part(("pretrain:by=krotov-hopfield",), hidden=(2000,), epochs=50, seeds=5, rates=tuple(product((0.03, 0.1), (100.0, 300.0))), tuning_epochs=8, alone=True),
-    "hebb_one_pass": Part(("backprop", "frozen-softhebb", "softhebb", "softhebb:power=16"), hidden=(2000,), epochs=1, seeds=5, batch_size=32, tuning_epochs=1),
+    "hebb_pretrain": Part(("pretrain:by=krotov-hopfield",), hidden=(2000,), epochs=50, seeds=5,
+                          rates=tuple(product((0.03, 0.1), (100.0, 300.0))), tuning_epochs=8, alone=True),
+    "hebb_one_pass": Part(("backprop", "frozen-softhebb", "softhebb", "softhebb:power=16"), hidden=(2000,), epochs=1,
+                          seeds=5, batch_size=32, tuning_epochs=1),
     "hebb_two_classes": Part(("backprop", "hebb", "hebb-clamp"), epochs=5, classes=2, batch_size=32),
     "feedback_mnist": Part(FEEDBACK, **DEEP),
     "feedback_fashion": Part(("backprop", "fa", "dfa", "kolen-pollack"), task="fashion-mnist", **DEEP),
@@ -58,10 +67,12 @@ PARTS = {
     "control_strong": Part(("strong-dfc",), **ADAM),
     "control_strong_longer": Part(("strong-dfc",), **ADAM | dict(epochs=30, rates=(0.0005, 0.001, 0.002))),
     "control_fashion": Part(("backprop", "dfc-ssa"), task="fashion-mnist", **ADAM | dict(choices=SOFTER)),
-    "hebb_control": Part(("backprop", "frozen", "hebb-clamp", "covariance-clamp", "hebb-control", "covariance-control", "oja-control", "contrastive-control", "contrastive-control:reach=1", "contrastive-control:feedback=noise"),
-                         hidden=(256,), rates=(1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)),
-    "microcircuit": Part(("backprop", "fa", "microcircuit", "microcircuit:nudge=10.0"), hidden=(500, 500), act="tanh", epochs=20, seeds=5, schedule="linear", optimizer="adam", rates=(0.0003, 0.001, 0.003)),
-    "perturbation": Part(("frozen", "node-perturbation:antithetic=True", "weight-perturbation:antithetic=True", "reward-hebb"), act="relu", epochs=20, seeds=5, batch_size=64, schedule="linear",
+    "hebb_control": Part(("backprop", "frozen", "hebb-clamp", "covariance-clamp", *CONTROLLED), hidden=(256,),
+                         rates=(1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)),
+    "microcircuit": Part(("backprop", "fa", "microcircuit", "microcircuit:nudge=10.0"), hidden=(500, 500), act="tanh",
+                         epochs=20, seeds=5, schedule="linear", optimizer="adam", rates=(0.0003, 0.001, 0.003)),
+    "perturbation": Part(("frozen", "node-perturbation:antithetic=True", "weight-perturbation:antithetic=True",
+                          "reward-hebb"), act="relu", epochs=20, seeds=5, batch_size=64, schedule="linear",
                          rates=(0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0), tuning_epochs=5),
 }
 
@@ -94,7 +105,8 @@ def tuned(part, spec, task):
     found = []
     for options in part.choices if spec != "backprop" else ("",):
         with contextlib.redirect_stderr(open(os.devnull, "w")):
-            tried = search_lr(joined(spec, options), task, grid(part, spec), seeds=1, epochs=part.tuning_epochs, seed=TUNING_SEED, **training(part))
+            tried = search_lr(joined(spec, options), task, grid(part, spec), seeds=1, epochs=part.tuning_epochs,
+                              seed=TUNING_SEED, **training(part))
         found.append(tried.assign(options=options))
         print(f"  {joined(spec, options)}: validation {dict(zip(tried.rate, tried.accuracy.round(4)))}", flush=True)
     found = pd.concat(found, ignore_index=True)
@@ -106,11 +118,16 @@ def results(part, spec, task, out):
     "One row for each seed and condition of a rule, with what made it."
     options, rate, valid = tuned(part, spec, task)
     given, folder = joined(spec, options, f"lr={rate}"), out / spec.replace(":", "_").replace(",", "_")
-    study = Study((given,), (part.task,), (part.classes,), part.seeds, epochs=part.epochs, perturbations=("gaussian:0.3",), **training(part))
-    studies = {folder / str(s): replace(study, seeds=1, seed=s) for s in range(part.seeds)} if part.alone else {folder: study}
-    found = pd.concat([run_study(s, f, device="cpu", progress=False).results for f, s in studies.items()], ignore_index=True)
-    settings = {k: getattr(part, k) for k in ("task", "classes", "act", "epochs", "batch_size", "schedule", "optimizer")}
-    return found[["rule", "seed", "perturbation", "level", "accuracy"]].assign(rule=spec, options=options, lr=str(rate), valid=valid, hidden="-".join(map(str, part.hidden)), **settings)
+    study = Study((given,), (part.task,), (part.classes,), part.seeds, epochs=part.epochs,
+                  perturbations=("gaussian:0.3",), **training(part))
+    studies = {folder: study}
+    if part.alone: studies = {folder / str(s): replace(study, seeds=1, seed=s) for s in range(part.seeds)}
+    tables = [run_study(s, f, device="cpu", progress=False).results for f, s in studies.items()]
+    found = pd.concat(tables, ignore_index=True)[["rule", "seed", "perturbation", "level", "accuracy"]]
+    kept = ("task", "classes", "act", "epochs", "batch_size", "schedule", "optimizer")
+    settings = {k: getattr(part, k) for k in kept}
+    hidden = "-".join(map(str, part.hidden))
+    return found.assign(rule=spec, options=options, lr=str(rate), valid=valid, hidden=hidden, **settings)
 
 
 def run_part(name, part, out):
@@ -123,13 +140,15 @@ def run_part(name, part, out):
         done = pd.concat([done, rows], ignore_index=True)
         done.to_csv(table, index=False, float_format="%.5g")
         clean = rows[rows.perturbation == "clean"].accuracy
-        print(f"{name}: {spec} lr {rows.lr[0]} (validation {rows.valid[0]:.4f}): test {clean.mean():.4f}, sd {clean.std():.4f}, n {len(clean)}, {rows.seconds[0]} s", flush=True)
+        print(f"{name}: {spec} lr {rows.lr[0]} (validation {rows.valid[0]:.4f}): test {clean.mean():.4f}, "
+              f"sd {clean.std():.4f}, n {len(clean)}, {rows.seconds[0]} s", flush=True)
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("parts", nargs="*", default=list(PARTS), metavar="PART", help=f"of {', '.join(PARTS)}")
-    p.add_argument("--out", type=Path, default=ROOT / "_build" / "full", help="folder of the studies (default: _build/full)")
+    p.add_argument("--out", type=Path, default=ROOT / "_build" / "full",
+                   help="folder of the studies (default: _build/full)")
     a = p.parse_args()
     strange = [n for n in a.parts if n not in PARTS]
     if strange: p.error(f"there is no part {strange[0]!r}; there are {', '.join(PARTS)}")

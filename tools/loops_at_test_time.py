@@ -1,7 +1,8 @@
-"""Control at test time for the full study: the same weights with a loop and without.   python tools/loops_at_test_time.py [--out FOLDER]
+"""The full study's networks with a loop at test time and without.   python tools/loops_at_test_time.py [--out FOLDER]
 
-The networks are those that `tools/the_hypothesis.py --out FOLDER` has trained. Each loop's settings are chosen once, on validation images under Gaussian noise of 0.3,
-by the mean over all networks of a rule; then it meets the test images, clean and under every noise of the study. The table goes to nbs/results/hypothesis_loops.csv.
+The networks are those that `tools/the_hypothesis.py --out FOLDER` has trained. Each loop's settings are chosen once, on
+validation images under Gaussian noise of 0.3, by the mean over all networks of a rule; then it meets the test images,
+clean and under every noise of the study. The table goes to nbs/results/hypothesis_loops.csv.
 """
 import pandas as pd, torch
 from bioplaus.attacks import perturbation
@@ -22,23 +23,35 @@ LEAKS = (0.01, 0.1, 1.0, 10.0, 100.0)
 def filters(task):
     "What any loop must beat: PCA of the image, and a linear denoiser that has seen noise."
     noise, pixels = perturbation(TUNED_ON, task.shape), task.x_train.numpy()
-    pca, ridge = PCA(40, random_state=0).fit(pixels), Ridge(100.0).fit(noise(None, task.x_train, None, stream(STUDY.seed, "denoiser")).numpy(), pixels)
+    pca = PCA(40, random_state=0).fit(pixels)
+    noisy = noise(None, task.x_train, None, stream(STUDY.seed, "denoiser"))
+    ridge = Ridge(100.0).fit(noisy.numpy(), pixels)
     return {"PCA of the image": lambda a: pca.inverse_transform(pca.transform(a)), "linear denoiser": ridge.predict}
 
 
 def loops(rule, task):
     "The variants of each loop: {loop: {settings: predictor}}."
     noise = perturbation(TUNED_ON, task.shape)
-    free, told = Decoders(rule, task.x_train), Decoders(rule, task.x_train, see=lambda x, g: noise(None, x, None, g))
-    steered = {f"leak={leak}": Steered(rule, Control(rule.net, feedback="transposed", controller=Controller(leak=leak))) for leak in LEAKS}
-    return {"own answer": steered} | {name: {f"kappa={k}, steps={n}": Generative(rule, d, k, n) for k, n in WAYS} for name, d in (("generative", free), ("generative, learnt under noise", told))}
+    decoders = {"generative": Decoders(rule, task.x_train),
+                "generative, learnt under noise":
+                    Decoders(rule, task.x_train, see=lambda x, g: noise(None, x, None, g))}
+    found = {"own answer": {}}
+    for leak in LEAKS:
+        control = Control(rule.net, feedback="transposed", controller=Controller(leak=leak))
+        found["own answer"][f"leak={leak}"] = Steered(rule, control)
+    for name, d in decoders.items():
+        found[name] = {f"kappa={k}, steps={n}": Generative(rule, d, k, n) for k, n in WAYS}
+    return found
 
 
 def chosen(rule, task, filters):
-    "{loop: (settings, predictor, how many variants were looked at)}, by accuracy on 2,000 validation images under noise."
-    def score(p): return evaluate(p, task.x_valid[:2000], task.y_valid[:2000], perturbation(TUNED_ON, task.shape), seed=1)["accuracy"].mean()
-    best = {loop: max(variants.items(), key=lambda v: score(v[1])) for loop, variants in loops(rule, task).items()}
-    return {"no loop": ("", rule, 0)} | {loop: (*v, len(LEAKS) if loop == "own answer" else len(WAYS)) for loop, v in best.items()} | {n: ("", Filtered(rule, f), 0) for n, f in filters.items()}
+    "{loop: (settings, predictor, how many variants were tried)}, by accuracy on 2,000 validation images under noise."
+    x, y, noise = task.x_valid[:2000], task.y_valid[:2000], perturbation(TUNED_ON, task.shape)
+    def score(variant): return evaluate(variant[1], x, y, noise, seed=1)["accuracy"].mean()
+    found = {"no loop": ("", rule, 0)}
+    for loop, variants in loops(rule, task).items():
+        found[loop] = (*max(variants.items(), key=score), len(variants))
+    return found | {n: ("", Filtered(rule, f), 0) for n, f in filters.items()}
 
 
 def rows(label, task, rule, filters):
@@ -49,8 +62,10 @@ def rows(label, task, rule, filters):
             kind = None if spec == "clean" else perturbation(spec, task.shape)
             at = spread_out(len(task.y_test), STUDY.images)  # the study's images, with the study's noise
             found = evaluate(predictor, *evenly(task, STUDY.images), kind, STUDY.seed, at)["accuracy"]
-            yield pd.DataFrame({"rule": label, "task": task.name, "classes": task.n_classes, "loop": loop, "settings": settings, "looked": looked, "seed": rule.net.seeds,
-                                "perturbation": spec.split(":")[0], "level": kind.level if kind else 0.0, "accuracy": found.double().numpy(), "commit": commit()})
+            yield pd.DataFrame({"rule": label, "task": task.name, "classes": task.n_classes, "loop": loop,
+                                "settings": settings, "looked": looked, "seed": rule.net.seeds,
+                                "perturbation": spec.split(":")[0], "level": kind.level if kind else 0.0,
+                                "accuracy": found.double().numpy(), "commit": commit()})
 
 
 def main():

@@ -20,7 +20,8 @@ SEED = 1998  # the year MNIST was published
 
 def read(folder, name, header):
     raw = (folder / name).read_bytes()
-    if hashlib.md5(raw).hexdigest() != MD5[name]: sys.exit(f"{folder / name}: this is not the published file (its md5 differs)")
+    if hashlib.md5(raw).hexdigest() != MD5[name]:
+        sys.exit(f"{folder / name}: this is not the published file (its md5 differs)")
     return np.frombuffer(raw, np.uint8, offset=header)
 
 

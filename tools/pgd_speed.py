@@ -1,9 +1,13 @@
-"""PGD on ten networks at once, against foolbox's on the ten one after another.   OMP_NUM_THREADS=1 python tools/pgd_speed.py [--images N] [--turns N]
+"""PGD on ten networks at once, against foolbox's on the ten one after another.
 
-The networks are trained on the images in the package (784-256-256-256-10, ten seeds). Both sides take 20 steps; they are timed in turns, for six sizes of ε.
-It needs foolbox (the extra `oracles`).
+    OMP_NUM_THREADS=1 python tools/pgd_speed.py [--images N] [--turns N]
+
+The networks are trained on the images in the package (784-256-256-256-10, ten seeds). Both sides take 20 steps; they
+are timed in turns, for six sizes of ε. It needs foolbox (the extra `oracles`).
 """
 import argparse, statistics
+from functools import partial
+
 import torch
 from torch import nn
 import foolbox
@@ -42,18 +46,21 @@ def main():
     models = [foolbox.PyTorchModel(Alone(rule, s).eval(), bounds=(0, 1), device="cpu") for s in range(10)]
     theirs = foolbox.attacks.LinfPGD(steps=20, rel_stepsize=2.5 / 20)
     left, sums = {}, ([0.0] * a.turns, [0.0] * a.turns)
+    def right(logits): return (logits.argmax(-1) == y).double().mean().item()
 
     def one_by_one(eps):
         pixels, wrong = x.view(-1, 1, 28, 28), foolbox.criteria.Misclassification(y)
-        left["foolbox"] = statistics.mean((m(theirs.run(m, pixels, wrong, epsilon=eps)).argmax(-1) == y).double().mean().item() for m in models)
+        left["foolbox"] = statistics.mean(right(m(theirs.run(m, pixels, wrong, epsilon=eps))) for m in models)
 
-    def at_once(eps): left["bioplaus"] = (rule.predict(PGD(eps)(rule, x, y, stream(0))).argmax(-1) == y).double().mean().item()
+    def at_once(eps): left["bioplaus"] = right(rule.predict(PGD(eps)(rule, x, y, stream(0))))
 
     for eps in LEVELS:
-        slow, fast = in_turns(lambda: one_by_one(eps), lambda: at_once(eps), turns=a.turns)
+        slow, fast = in_turns(partial(one_by_one, eps), partial(at_once, eps), turns=a.turns)
         sums = [[s + t for s, t in zip(*pair)] for pair in zip(sums, (slow, fast))]
-        print(f"ε = {eps}: {ratio(slow, fast):.2f} times as fast; right: {left['bioplaus']:.4f}, foolbox {left['foolbox']:.4f}", flush=True)
-    print(f"all six together: {ratio(*sums):.2f} times as fast, with {torch.get_num_threads()} thread(s) and {len(y)} images")
+        print(f"ε = {eps}: {ratio(slow, fast):.2f} times as fast; "
+              f"right: {left['bioplaus']:.4f}, foolbox {left['foolbox']:.4f}", flush=True)
+    print(f"all six together: {ratio(*sums):.2f} times as fast, "
+          f"with {torch.get_num_threads()} thread(s) and {len(y)} images")
 
 
 if __name__ == "__main__": main()

@@ -1,4 +1,4 @@
-"""How a function is shown on the site: signature, docstring, and its arguments as a table (settings.ini names this renderer)."""
+"""How the site shows a function: signature, docstring, arguments as a table (settings.ini names this renderer)."""
 import inspect, re
 from importlib import import_module
 
@@ -10,8 +10,9 @@ MODULES = re.compile(r"(?<![\w.])(?:[a-z_]+\.)+(?=[A-Z]\w*(?:[\s|,\]\[=)]|$))") 
 
 def exported(symbol):
     "A class as the package has it: Python finds no source, and so no comments, for one defined in a notebook cell."
+    if not inspect.isclass(symbol): return symbol
     from bioplaus._modidx import d
-    homes = [module for module, names in d["syms"].items() if inspect.isclass(symbol) and f"{module}.{symbol.__qualname__}" in names]
+    homes = [module for module, names in d["syms"].items() if f"{module}.{symbol.__qualname__}" in names]
     return getattr(import_module(homes[0]), symbol.__qualname__, symbol) if homes else symbol
 
 
@@ -24,19 +25,23 @@ def signature(symbol):
 def text(value):
     "A cell of the table: empty for nothing, and with unions like `float | None` kept from looking like another column."
     if value in (None, type(None)) or value is inspect.Parameter.empty: return ""
-    value = getattr(value, "__origin__", value) if hasattr(value, "__metadata__") else value  # an option of the command line
-    name = re.sub(r"^typing.Optional\[(.*)\]$", r"\1 | None", value.__name__ if inspect.isclass(value) and not hasattr(value, "__args__") else str(value))
+    if hasattr(value, "__metadata__"): value = getattr(value, "__origin__", value)  # an option of the command line
+    name = value.__name__ if inspect.isclass(value) and not hasattr(value, "__args__") else str(value)
+    name = re.sub(r"^typing.Optional\[(.*)\]$", r"\1 | None", name)
     return MODULES.sub("", name).replace("|", "\\|").replace("\n", " ")
 
 
 def arguments(symbol):
     "The documented arguments of `symbol` as a Markdown table, or nothing if it has none."
-    known = {n: d for n, d in docments(symbol, full=True).items() if n != "self" and not (n == "return" and text(d.anno) == "")}
+    known = {n: d for n, d in docments(symbol, full=True).items()
+             if n != "self" and not (n == "return" and text(d.anno) == "")}
     if not any(d.docment or d.anno is not inspect.Parameter.empty for d in known.values()): return ""
-    required = lambda n, d: d.default is inspect.Parameter.empty
-    default = lambda n, d: "" if required(n, d) else f"`{d.default!r}`".replace("|", "\\|")
-    words = lambda d: d.docment or next((getattr(m, "help", None) for m in getattr(d.anno, "__metadata__", ())), None)
-    rows = [f"| {'**Returns**' if n == 'return' else f'`{n}`'} | {text(d.anno)} | {default(n, d)} | {text(words(d))} |" for n, d in known.items()]
+    rows = []
+    for n, d in known.items():
+        name = "**Returns**" if n == "return" else f"`{n}`"
+        default = "" if d.default is inspect.Parameter.empty else f"`{d.default!r}`".replace("|", "\\|")
+        words = d.docment or next((getattr(m, "help", None) for m in getattr(d.anno, "__metadata__", ())), None)
+        rows.append(f"| {name} | {text(d.anno)} | {default} | {text(words)} |")
     return "\n".join(["| | type | default | |", "|---|---|---|---|", *rows])
 
 
