@@ -30,11 +30,7 @@ class Controller:
     tau: float = 1.5    # τ_u of the integral, in time steps; math.inf for a proportional controller
     tau_v: float = 1.0  # τ_v of the neurons, in time steps; 1: they follow at once
 
-    def __post_init__(self):
-        real(self.leak, "leak of the controller"), real(self.gain, "gain of the controller")
-        if not self.tau > 0: raise BadInput(f"the controller's time constant must be above 0 time steps; {self.tau!r} was given.")
-        if not self.tau_v > 0.5: raise BadInput(f"one step of two time constants or more can never be stable: tau_v must be above 0.5 time steps; {self.tau_v!r} was given.")
-        if self.tau == math.inf and self.gain == 0: raise BadInput("a controller without integral (tau=inf) and without gain does nothing; give it a gain.")
+    def __post_init__(self): _check_controller(self)
 
     @property
     def softness(self) -> float:
@@ -48,7 +44,7 @@ class Controller:
     def growth(self,
         eigenvalues: Tensor, # of J Q: what a push does to the output
     ) -> Tensor:
-        "The factor by which a disturbance grows (above 1) or shrinks in each time step of the loop, along each eigenvector."
+        "The factor by which a disturbance grows (above 1) or shrinks in each time step, along each eigenvector."
         mu, follow, learn = torch.as_tensor(eigenvalues).to(torch.complex128), 1 / self.tau_v, 1 / self.tau
         stay = 1 - follow - follow * mu * self.gain  # one step of output and integral, (r, u_int), is a 2 × 2 matrix
         if learn == 0: return stay.abs()             # without integral, the output alone
@@ -56,17 +52,30 @@ class Controller:
         root = (trace**2 / 4 - det).sqrt()
         return torch.maximum((trace / 2 + root).abs(), (trace / 2 - root).abs())
 
+# %% ../nbs/06_control.ipynb #check-controller
+def _check_controller(c: Controller):
+    "A `BadInput` for settings that can't work."
+    real(c.leak, "leak of the controller")
+    real(c.gain, "gain of the controller")
+    if not c.tau > 0:
+        raise BadInput(f"the controller's time constant must be above 0 time steps; {c.tau!r} was given.")
+    if not c.tau_v > 0.5:
+        raise BadInput("one step of two time constants or more can never be stable: "
+                       f"tau_v must be above 0.5 time steps; {c.tau_v!r} was given.")
+    if c.tau == math.inf and c.gain == 0:
+        raise BadInput("a controller without integral (tau=inf) and without gain does nothing; give it a gain.")
+
 # %% ../nbs/06_control.ipynb #fixed
 class Fixed(nn.Module):
     "Feedback weights that are the transposed products of the initial forward weights, and stay."
     def __init__(self, net: MLP):
         super().__init__()
-        products = DirectFeedback(net).transposed(Rule(net, None, Delta())) if net.depth > 1 else []
-        eye = torch.eye(net.sizes[-1], device=net.weights[0].device, dtype=net.weights[0].dtype).expand(net.replicas, -1, -1)
+        W, products = net.weights[0], DirectFeedback(net).transposed(Rule(net, None, Delta())) if net.depth > 1 else []
+        eye = torch.eye(net.sizes[-1], device=W.device, dtype=W.dtype).expand(net.replicas, -1, -1)
         for l, Q in enumerate([*products, eye], 1): self.register_buffer(f"Q{l}", Q.detach().clone())
 
     def at(self, rule: Rule, phases) -> list[Tensor]:
-        "Q of each layer at this operating point: (S, 1, classes, units), or (S, N, classes, units) if it differs between samples."
+        "Q of each layer at this operating point: (S, 1, classes, units), or (S, N, classes, units) if samples differ."
         return [getattr(self, f"Q{l}").unsqueeze(1) for l in range(1, rule.net.depth + 1)]
 
     def update(self, rule: Rule, phases): pass
@@ -104,12 +113,15 @@ class Learned(Fixed):
         sigma: float = 0.05,     # standard deviation of the noise
     ):
         super().__init__(net)
-        self.corrected, self.rate, self.decay, self.sigma, self.seeds = corrected, real(rate, "rate of the feedback weights"), real(decay, "decay"), real(sigma, "sigma", 1e-9), net.seeds
+        self.corrected, self.seeds = corrected, net.seeds
+        self.rate, self.decay = real(rate, "rate of the feedback weights"), real(decay, "decay")
+        self.sigma = real(sigma, "sigma", 1e-9)
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
     def update(self, rule, phases):
         Qs, widths = [Q[:, 0] for Q in self.at(rule, phases)], rule.net.sizes[1:]
-        noise = normal(self.seeds, (phases[0].v.shape[-2], sum(widths)), Qs[0], "control", int(self.step)).mul_(self.sigma).split(widths, -1)
+        noise = normal(self.seeds, (phases[0].v.shape[-2], sum(widths)), Qs[0], "control", int(self.step))
+        noise = noise.mul_(self.sigma).split(widths, -1)
         effect = sweep(rule, phases, noise)[-1][2] - phases[-1].v
         for Q, xi in zip(Qs, noise):
             apical = xi - torch.bmm(effect, Q) if self.corrected else xi
@@ -123,11 +135,13 @@ def slopes(rule: Rule, phases) -> list[Tensor]:
 
 def jacobian(rule: Rule, phases) -> list[Tensor]:
     "∂v_L/∂v_l of every layer, (S, N, classes, units)."
-    Js = [torch.eye(rule.net.sizes[-1], dtype=phases[-1].v.dtype, device=phases[-1].v.device).expand(*phases[-1].v.shape, -1)]
+    v = phases[-1].v
+    Js = [torch.eye(rule.net.sizes[-1], dtype=v.dtype, device=v.device).expand(*v.shape, -1)]
     for W, slope in zip(list(rule.net.weights)[:0:-1], slopes(rule, phases)[::-1]):
         Js.append(product(Js[-1].flatten(1, 2), W).unflatten(1, Js[-1].shape[1:3]) * slope.unsqueeze(-2))
     return Js[::-1]
 
+# %% ../nbs/06_control.ipynb #ideal-weights
 def solved(A: Tensor, b: Tensor) -> Tensor:
     "A⁻¹ b of each sample; not finite where A is singular, so that one replica's divergence stops no other."
     return torch.linalg.solve_ex(A, b).result
@@ -147,7 +161,8 @@ class Ideal(nn.Module):
 
     def update(self, rule, phases): pass
 
-FEEDBACKS = {"transposed": Fixed, "local": Learned, "noise": partial(Learned, corrected=True, decay=0.1), "ideal": lambda net: Ideal(), "jacobian": lambda net: Ideal(None)}
+FEEDBACKS = {"transposed": Fixed, "local": Learned, "noise": partial(Learned, corrected=True, decay=0.1),
+             "ideal": lambda net: Ideal(), "jacobian": lambda net: Ideal(None)}
 
 # %% ../nbs/06_control.ipynb #jq
 def loop_matrix(rule: Rule, phases, Qs: list[Tensor]) -> Tensor:
@@ -161,7 +176,7 @@ def loop_matrix(rule: Rule, phases, Qs: list[Tensor]) -> Tensor:
 
 # %% ../nbs/06_control.ipynb #control
 class Control(Teacher):
-    "A controller drives the output to its target through feedback weights, and every layer is taught by where it was pushed (Meulemans et al. 2021)."
+    "A controller drives the output to its target; each layer is taught by where it was pushed (Meulemans et al. 2021)."
     def __init__(self,
         net: MLP,
         feedback: str | nn.Module = "transposed", # a name in `FEEDBACKS`, or feedback weights of one's own
@@ -176,14 +191,19 @@ class Control(Teacher):
         loss: str = "cross-entropy",
     ):
         super().__init__()
-        if net.depth < 2: raise BadInput(f"feedback control teaches hidden layers, and the sizes {net.sizes} have none; give at least one hidden size.")
+        if net.depth < 2:
+            raise BadInput(f"feedback control teaches hidden layers, and the sizes {net.sizes} have none; "
+                           "give at least one hidden size.")
         own = isinstance(feedback, nn.Module)
         self.feedback = feedback if own else FEEDBACKS[choose(feedback, FEEDBACKS, "feedback")](net)
-        self.how, self.aim = choose(how, ("closed", "settled", "trajectory"), "how"), choose(aim, ("nudge", "label"), "aim")
-        if (how, aim) == ("closed", "label"): raise BadInput("the closed form is for small nudges; with aim='label', take how='settled'.")
+        self.how = choose(how, ("closed", "settled", "trajectory"), "how")
+        self.aim = choose(aim, ("nudge", "label"), "aim")
+        if (how, aim) == ("closed", "label"):
+            raise BadInput("the closed form is for small nudges; with aim='label', take how='settled'.")
         self.nudge, self.label = real(nudge, "nudge"), real(label, "label", 1 / net.sizes[-1], 1 - 1e-9)
         self.controller, self.steps, self.tolerance = controller, whole(steps, "steps"), real(tolerance, "tolerance")
-        self.reach, self.loss = net.depth if reach is None else whole(reach, "reach"), LOSSES[choose(loss, LOSSES, "loss")]
+        self.reach = net.depth if reach is None else whole(reach, "reach")
+        self.loss = LOSSES[choose(loss, LOSSES, "loss")]
         self.register_buffer("counts", torch.zeros(2, net.replicas))  # samples that did not settle, and all
         self.warned = False
 
@@ -196,7 +216,10 @@ class Control(Teacher):
         "The feedback weights of every layer, zero where the push does not reach."
         Qs = self.feedback.at(rule, phases)
         for Q, p in zip(Qs, phases):
-            if tuple(Q.shape[-2:]) != (rule.net.sizes[-1], p.v.shape[-1]): raise BadInput(f"feedback weights of shape {tuple(Q.shape)} were given for a layer of {p.v.shape[-1]} units and {rule.net.sizes[-1]} outputs; they must end in (outputs, units).")
+            outputs, units = rule.net.sizes[-1], p.v.shape[-1]
+            if tuple(Q.shape[-2:]) != (outputs, units):
+                raise BadInput(f"feedback weights of shape {tuple(Q.shape)} were given for a layer of {units} units "
+                               f"and {outputs} outputs; they must end in (outputs, units).")
         return [Q if l >= rule.net.depth - self.reach else torch.zeros_like(Q) for l, Q in enumerate(Qs)]
 
     def set_point(self, v: Tensor, y: Tensor):
@@ -214,11 +237,13 @@ class Control(Teacher):
         loop.diagonal(dim1=-2, dim2=-1).add_(self.controller.softness)
         return solved(loop, error(phases[-1].v).unsqueeze(-1)).squeeze(-1)
 
-    def closed(self, rule, phases, Qs, error): teach(phases, [sweep(rule, phases, pushed(self.solved(rule, phases, Qs, error), Qs))])
+    def closed(self, rule, phases, Qs, error):
+        u = self.solved(rule, phases, Qs, error)
+        teach(phases, [sweep(rule, phases, pushed(u, Qs))])
 
     def simulated(self, rule, phases, Qs, error):
-        c, v, e, kept = self.controller, [p.v for p in phases], error(phases[-1].v), []
-        allowed, u_int = self.tolerance * e.norm(dim=-1), c.step(torch.zeros_like(e), e)
+        c, v, e = self.controller, [p.v for p in phases], error(phases[-1].v)
+        allowed, u_int, kept = self.tolerance * e.norm(dim=-1), c.step(torch.zeros_like(e), e), []
         for _ in range(self.steps):
             u = u_int + c.gain * e
             states = sweep(rule, phases, pushed(u, Qs), v, c.tau_v)
@@ -251,75 +276,106 @@ def teach(
     moments: list,                 # what `sweep` gives, for each moment that teaches
     settled: Tensor | None = None, # (S, N): samples that may teach; the others are left free
 ):
-    "Fill in the taught values of all phases; several moments become several samples, so that their changes are averaged."
+    "Fill in the taught values of all phases; several moments become several samples, so their changes are averaged."
     def chosen(taught, free): return taught if settled is None else torch.where(settled.unsqueeze(-1), taught, free)
     rates = [states[1][0] for states in moments]  # of the first layer: what the second saw
     for phase, states in zip(phases, zip(*moments)):
         pres, v_hats, somata = zip(*states)
-        if phase is phases[0]:  # the image stays, so what it meets may be averaged first: the same for a plasticity that is linear in its own neuron, and cheaper
+        # the image stays, so what it meets may be averaged first: the same for a plasticity that is linear
+        # in its own neuron, and cheaper
+        if phase is phases[0]:
             drive = torch.stack(somata).mean(0) - phase.v
-            phase.drive, phase.clamped = chosen(drive, torch.zeros_like(drive)), chosen(torch.stack(rates).mean(0), phase.post)
+            phase.drive = chosen(drive, torch.zeros_like(drive))
+            phase.clamped = chosen(torch.stack(rates).mean(0), phase.post)
             continue
         phase.pre_taught = torch.cat([chosen(r, phase.pre) for r in pres], -2)
         phase.v_hat = torch.cat([chosen(v, phase.v) for v in v_hats], -2)
         phase.drive = torch.cat([chosen(s - v, torch.zeros_like(v)) for s, v in zip(somata, v_hats)], -2)
-    for below, above in zip(phases[1:-1], phases[2:]): below.clamped = above.pre_taught  # the rate that the layer above saw
+    # the rate that the layer above saw
+    for below, above in zip(phases[1:-1], phases[2:]): below.clamped = above.pre_taught
 
+# %% ../nbs/06_control.ipynb #warn-unsettled
 def _warn_unsettled(control: Control, rule: Rule, phases, Qs, share: float):
     "Say why most samples did not settle: the eigenvalue of JQ along which the loop is slow or runs away."
     M = loop_matrix(rule, phases, Qs)[:, :64]
     values = torch.linalg.eigvals(torch.nan_to_num(M))
     growth = control.controller.growth(values)
     worst = values.flatten()[growth.argmax()].item()
-    advice = "a larger tau or leak would make it stable" if growth.max() > 1 else "it needs more steps, a smaller tau, or a larger leak"
-    warnings.warn(f"{100 * share:.0f}% of a batch did not settle in {control.steps} steps and teach nothing. Along the eigenvalue {worst:.3g} of JQ the loop's error changes by a factor {growth.max().item():.3f} in each step; {advice}.", stacklevel=2)
+    advice = ("a larger tau or leak would make it stable" if growth.max() > 1 else
+              "it needs more steps, a smaller tau, or a larger leak")
+    warnings.warn(f"{100 * share:.0f}% of a batch did not settle in {control.steps} steps and teach nothing. "
+                  f"Along the eigenvalue {worst:.3g} of JQ the loop's error changes by a factor "
+                  f"{growth.max().item():.3f} in each step; {advice}.", stacklevel=2)
 
 # %% ../nbs/06_control.ipynb #dfc
-@register("dfc", equation="ΔW = ⟨(φ(v*) − φ(v̂)) r₋*ᵀ⟩, v* = v̂ + Q u, mean over the trajectory", sees="pre, post", paper="Meulemans et al. 2021", lr=1.0)
-def dfc(net: MLP, feedback: str = "noise", nudge: float = 0.1, leak: float = 0.3, tau: float = 1.5, steps: int = 12, on: str = "r") -> Rule:
+@register("dfc", equation="ΔW = ⟨(φ(v*) − φ(v̂)) r₋*ᵀ⟩, v* = v̂ + Q u, mean over the trajectory",
+          sees="pre, post", paper="Meulemans et al. 2021", lr=1.0)
+def dfc(net: MLP, feedback: str = "noise", nudge: float = 0.1, leak: float = 0.3, tau: float = 1.5, steps: int = 12,
+        on: str = "r") -> Rule:
     "Deep feedback control, taught by every state on the way."
-    return Rule(net, Control(net, feedback, "trajectory", nudge=nudge, controller=Controller(leak, tau=tau), steps=steps), Delta(on))
+    controller = Controller(leak, tau=tau)
+    return Rule(net, Control(net, feedback, "trajectory", nudge=nudge, controller=controller, steps=steps), Delta(on))
 
-@register("dfc-ss", equation="ΔW = ⟨(φ(v*) − φ(v̂)) r₋*ᵀ⟩, v* = v̂ + Q u, settled", sees="pre, post", paper="Meulemans et al. 2021", lr=1.0)
-def dfc_ss(net: MLP, feedback: str = "noise", nudge: float = 0.1, leak: float = 0.3, tau: float = 1.5, steps: int = 12, on: str = "r") -> Rule:
+@register("dfc-ss", equation="ΔW = ⟨(φ(v*) − φ(v̂)) r₋*ᵀ⟩, v* = v̂ + Q u, settled",
+          sees="pre, post", paper="Meulemans et al. 2021", lr=1.0)
+def dfc_ss(net: MLP, feedback: str = "noise", nudge: float = 0.1, leak: float = 0.3, tau: float = 1.5, steps: int = 12,
+           on: str = "r") -> Rule:
     "Deep feedback control, taught by the settled state of the simulated loop."
-    return Rule(net, Control(net, feedback, "settled", nudge=nudge, controller=Controller(leak, tau=tau), steps=steps), Delta(on))
+    controller = Controller(leak, tau=tau)
+    return Rule(net, Control(net, feedback, "settled", nudge=nudge, controller=controller, steps=steps), Delta(on))
 
-@register("dfc-ssa", equation="ΔW = ⟨(φ(v*) − φ(v̂)) r₋*ᵀ⟩, v* = v̂ + Q u, u = (JQ + α̃I)⁻¹ δ", sees="pre, post, transported weights", paper="Meulemans et al. 2021", lr=1.0)
-def dfc_ssa(net: MLP, feedback: str = "noise", nudge: float = 0.1, leak: float = 0.3, on: str = "r", reach: int | None = None) -> Rule:
+@register("dfc-ssa", equation="ΔW = ⟨(φ(v*) − φ(v̂)) r₋*ᵀ⟩, v* = v̂ + Q u, u = (JQ + α̃I)⁻¹ δ",
+          sees="pre, post, transported weights", paper="Meulemans et al. 2021", lr=1.0)
+def dfc_ssa(net: MLP, feedback: str = "noise", nudge: float = 0.1, leak: float = 0.3, on: str = "r",
+            reach: int | None = None) -> Rule:
     "Deep feedback control, taught by the settled state in closed form."
     return Rule(net, Control(net, feedback, nudge=nudge, controller=Controller(leak), reach=reach), Delta(on))
 
-@register("strong-dfc", equation="ΔW = ⟨(φ(v*) − φ(v̂)) r₋*ᵀ⟩, v* = v̂ + Q u, softmax(r_L) → label", sees="pre, post", paper="Meulemans et al. 2022", lr=0.1)
-def strong_dfc(net: MLP, feedback: str = "noise", leak: float = 0.1, tau: float = 1.0, steps: int = 30, label: float = 0.99, on: str = "r") -> Rule:
+# %% ../nbs/06_control.ipynb #strong
+@register("strong-dfc", equation="ΔW = ⟨(φ(v*) − φ(v̂)) r₋*ᵀ⟩, v* = v̂ + Q u, softmax(r_L) → label",
+          sees="pre, post", paper="Meulemans et al. 2022", lr=0.1)
+def strong_dfc(net: MLP, feedback: str = "noise", leak: float = 0.1, tau: float = 1.0, steps: int = 30,
+               label: float = 0.99, on: str = "r") -> Rule:
     "The output is driven to the label itself, and learning makes the control unnecessary."
     return Rule(net, held_at_label(net, feedback, leak, tau, steps, label), Delta(on))
 
-def held_at_label(net: MLP, feedback: str, leak: float, tau: float, steps: int, label: float = 0.99, reach: int | None = None) -> Control:
+def held_at_label(net: MLP, feedback: str, leak: float, tau: float, steps: int, label: float = 0.99,
+                  reach: int | None = None) -> Control:
     "The teacher of strong control: far targets take long, so a tenth of the error may be left."
-    return Control(net, feedback, "settled", "label", label=label, controller=Controller(leak, tau=tau), steps=steps, tolerance=0.1, reach=reach)
+    return Control(net, feedback, "settled", "label", label=label, controller=Controller(leak, tau=tau), steps=steps,
+                   tolerance=0.1, reach=reach)
 
 # %% ../nbs/06_control.ipynb #hebb-control
 def under_control(net: MLP, plasticity, feedback: str, leak: float, tau: float, steps: int, reach: int | None) -> Rule:
     "`plasticity` on the activity of a network that is held at the label."
-    return Rule(net, held_at_label(net, feedback, leak, tau, steps, reach=reach), plasticity, output="softmax", bias=False)
+    teacher = held_at_label(net, feedback, leak, tau, steps, reach=reach)
+    return Rule(net, teacher, plasticity, output="softmax", bias=False)
 
-@register("hebb-control", equation="ΔW = ⟨(r* − mean over units) r₋*ᵀ⟩, controlled", sees="pre, post, layer", paper="as in the seed course's plan", lr=0.001)
-def hebb_control(net: MLP, centre: str = "units", feedback: str = "transposed", leak: float = 0.1, tau: float = 1.0, steps: int = 30, reach: int | None = None) -> Rule:
+@register("hebb-control", equation="ΔW = ⟨(r* − mean over units) r₋*ᵀ⟩, controlled",
+          sees="pre, post, layer", paper="as in the seed course's plan", lr=0.001)
+def hebb_control(net: MLP, centre: str = "units", feedback: str = "transposed", leak: float = 0.1, tau: float = 1.0,
+                 steps: int = 30, reach: int | None = None) -> Rule:
     "Hebb on the activity of a network that a controller holds at the label."
     return under_control(net, Hebb(centre), feedback, leak, tau, steps, reach)
 
-@register("covariance-control", equation="ΔW = cov(r*, r₋*), controlled", sees="pre, post, batch", paper="Sejnowski 1977, under control", lr=0.001)
-def covariance_control(net: MLP, feedback: str = "transposed", leak: float = 0.1, tau: float = 1.0, steps: int = 30, reach: int | None = None) -> Rule:
+@register("covariance-control", equation="ΔW = cov(r*, r₋*), controlled",
+          sees="pre, post, batch", paper="Sejnowski 1977, under control", lr=0.001)
+def covariance_control(net: MLP, feedback: str = "transposed", leak: float = 0.1, tau: float = 1.0, steps: int = 30,
+                       reach: int | None = None) -> Rule:
     "The covariance rule on the activity of a network that a controller holds at the label."
     return under_control(net, Hebb("samples"), feedback, leak, tau, steps, reach)
 
-@register("oja-control", equation="ΔW = ⟨r* r₋*ᵀ⟩ − diag⟨r*²⟩ W, controlled", sees="pre, post, own weight", paper="Oja 1982, under control", lr=0.01)
-def oja_control(net: MLP, feedback: str = "transposed", leak: float = 0.1, tau: float = 1.0, steps: int = 30, reach: int | None = None) -> Rule:
+# %% ../nbs/06_control.ipynb #other-hebbs
+@register("oja-control", equation="ΔW = ⟨r* r₋*ᵀ⟩ − diag⟨r*²⟩ W, controlled",
+          sees="pre, post, own weight", paper="Oja 1982, under control", lr=0.01)
+def oja_control(net: MLP, feedback: str = "transposed", leak: float = 0.1, tau: float = 1.0, steps: int = 30,
+                reach: int | None = None) -> Rule:
     "Oja's rule on the activity of a network that a controller holds at the label."
     return under_control(net, oja, feedback, leak, tau, steps, reach)
 
-@register("contrastive-control", equation="ΔW = ⟨r* r₋*ᵀ⟩ − ⟨r r₋ᵀ⟩, controlled minus free", sees="pre, post", paper="Movellan 1991, under control", lr=0.1)
-def contrastive_control(net: MLP, feedback: str = "transposed", leak: float = 0.1, tau: float = 1.0, steps: int = 30, reach: int | None = None) -> Rule:
+@register("contrastive-control", equation="ΔW = ⟨r* r₋*ᵀ⟩ − ⟨r r₋ᵀ⟩, controlled minus free",
+          sees="pre, post", paper="Movellan 1991, under control", lr=0.1)
+def contrastive_control(net: MLP, feedback: str = "transposed", leak: float = 0.1, tau: float = 1.0, steps: int = 30,
+                        reach: int | None = None) -> Rule:
     "Hebb in the controlled phase, minus Hebb in the free one."
     return under_control(net, contrastive, feedback, leak, tau, steps, reach)

@@ -41,15 +41,12 @@ class Phase:
 
     @property
     def current(self) -> Tensor: return self.v if self.bias is None else self.v - self.bias.unsqueeze(-2)
-
     @property
     def v_taught(self) -> Tensor: return self.v_hat if self.drive is None else self.v_hat + self.drive
-
     @property
     def post_taught(self) -> Tensor:
         if self.clamped is not None: return self.clamped
         return self.post_hat if self.drive is None else self.phi(self.v_taught)
-
     @property
     def post_hat(self) -> Tensor: return self.post if self.v_hat is self.v else self.phi(self.v_hat)
 
@@ -59,8 +56,8 @@ _room = threading.local()  # .spare: memory that the next outer product of its s
 def _room_for(post: Tensor, pre: Tensor) -> Tensor | None:
     "The spare memory, which is then no longer spare, if post pre fits."
     spare, _room.spare = getattr(_room, "spare", None), None
-    fits = spare is not None and spare.shape == (len(post), post.shape[1], pre.shape[2]) and spare.dtype == post.dtype and spare.device == post.device
-    return spare if fits else None
+    if spare is None or spare.shape != (len(post), post.shape[1], pre.shape[2]): return None
+    return spare if (spare.dtype, spare.device) == (post.dtype, post.device) else None
 
 def mean_outer(
     post: Tensor, # (S, N, out)
@@ -127,7 +124,7 @@ class Backprop:
             below.drive = product(above.drive, W) * rule.hidden.df(below.v, below.post)
 
 class Readout(Backprop):
-    "Gives the output layer its own error, and sends nothing down: the teacher of a readout, which transports no weights."
+    "Gives the output layer its own error, sends nothing down: the teacher of a readout, which transports no weights."
     def __call__(self, rule, phases, y): phases[-1].drive = self.loss.error(phases[-1].v, y)
 
 # %% ../nbs/02_rule.ipynb #own-weights
@@ -138,7 +135,8 @@ def normal(
     *keys,            # the address: what the noise is for, and when
 ) -> Tensor:
     "Standard normal noise (S, *shape), each replica's from its own address: one draw for each."
-    return torch.stack([torch.randn(shape, generator=stream(s, *keys), dtype=like.dtype) for s in seeds]).to(like.device)
+    draws = [torch.randn(shape, generator=stream(s, *keys), dtype=like.dtype) for s in seeds]
+    return torch.stack(draws).to(like.device)
 
 class Teacher(nn.Module):
     "A teacher with weights of its own. `forward(rule, phases, y)` fills in what is taught."
@@ -157,7 +155,9 @@ class Teacher(nn.Module):
 def _per_layer(plasticity, depth: int) -> list:
     "One plasticity for each layer, with a state of its own if it has any."
     if not isinstance(plasticity, (list, tuple)): plasticity = [plasticity] * depth
-    if len(plasticity) != depth: raise BadInput(f"{len(plasticity)} plasticities were given for {depth} layers; give one for all, or one for each (None freezes a layer).")
+    if len(plasticity) != depth:
+        raise BadInput(f"{len(plasticity)} plasticities were given for {depth} layers; "
+                       "give one for all, or one for each (None freezes a layer).")
     return [copy.deepcopy(p) for p in plasticity]
 
 _FIELDS = {"pre", "v", "post", "phi", "drive", "pre_taught", "v_hat", "v_taught", "post_taught", "post_hat",
@@ -168,18 +168,22 @@ def _sight(plasticity) -> tuple[str, ...]:
     if plasticity is None: return ()
     asked = inspect.signature(plasticity.forward if isinstance(plasticity, nn.Module) else plasticity).parameters
     strange = [n for n, p in asked.items() if n not in _FIELDS and p.default is p.empty]
-    if strange: raise BadInput(f"a plasticity asks for {strange}, which no synapse can see; it may ask for {sorted(_FIELDS)}, and for settings that have a default.")
+    if strange:
+        raise BadInput(f"a plasticity asks for {strange}, which no synapse can see; "
+                       f"it may ask for {sorted(_FIELDS)}, and for settings that have a default.")
     return tuple(n for n in asked if n in _FIELDS)
 
+# %% ../nbs/02_rule.ipynb #change-helpers
 def _shape(value) -> str: return f"a change of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
 
 def _set_grad(p: nn.Parameter, change: Tensor):
-    "Minus `change` becomes the gradient of `p`, in the same memory at each step: fresh pages would cost more than the sum."
+    "Minus `change` becomes the gradient of `p`, in the same memory each step: fresh pages would cost more than sums."
     if p.grad is None: p.grad = -change
     else: torch.neg(change, out=p.grad)
 
 def _in_room(plasticity: Callable, given: dict, spare: Tensor | None) -> Tensor:
-    "What the plasticity returns, which may lie in the memory of the gradient that it is to replace. One with a state of its own may keep what it computes, so it gets fresh memory."
+    "What the plasticity returns, which may lie in the memory of the gradient that it is to replace."
+    # one with a state of its own may keep what it computes, so it gets fresh memory
     _room.spare = None if isinstance(plasticity, nn.Module) else spare
     try: return plasticity(**given)
     finally: _room.spare = None
@@ -188,10 +192,13 @@ def _looked_up(phase: Phase, names, W: Tensor) -> dict:
     "The values of `names` at one layer; where nothing is taught, the drive is zero."
     given = {n: W if n == "W" else getattr(phase, n) for n in names}
     if "drive" in given and phase.drive is None:
-        if phase.clamped is not None: raise BadInput("the teacher holds r* itself, so there is no drive v* − v̂; use Delta(on='r'), which compares rates.")
+        if phase.clamped is not None:
+            raise BadInput("the teacher holds r* itself, so there is no drive v* − v̂; "
+                           "use Delta(on='r'), which compares rates.")
         given["drive"] = torch.zeros_like(phase.v)
     missing = [n for n, value in given.items() if value is None]
-    if missing: raise BadInput(f"the plasticity asks for {missing}, and the teacher doesn't provide it.")
+    if missing:
+        raise BadInput(f"the plasticity asks for {missing}, and the teacher doesn't provide it.")
     return given
 
 # %% ../nbs/02_rule.ipynb #inputs
@@ -202,28 +209,30 @@ INPUTS = {  # what a network is shown of its pixels
 
 # %% ../nbs/02_rule.ipynb #rule
 class Rule(nn.Module):
-    "A network that learns: `teacher` × `plasticity`. Calling it with pixels and labels fills the gradients and returns the logits."
+    "A network that learns: `teacher` × `plasticity`. Called with pixels and labels it fills gradients, returns logits."
     def __init__(self,
         net: MLP,                 # the stack of networks that learns
         teacher: Callable,        # (rule, phases, y) → fills in what is taught
-        plasticity,               # a function of `Phase` fields → ΔW; or a list, one for each layer, None for a frozen one
+        plasticity,               # a function of `Phase` fields → ΔW; or a list, one for each layer, None: frozen
         output: str = "identity", # activity of the output layer while learning: "identity" (logits) or "softmax"
         bias: bool = True,        # whether biases learn
         hidden: Activation | None = None, # activation of the hidden units, if the rule has its own
         inputs: str = "normalised",       # "normalised" or "unit-norm"
         start: Callable | None = None,    # (rule, training input) → sets initial weights from unlabelled data
-        schedule: str | tuple = "constant", # of the learning rate, unless `fit` is told another; (hidden, output) if they differ
-        lr: tuple | None = None,          # (hidden, output) learning rates in place of those on the rule's card; None for one that stays
+        schedule: str | tuple = "constant", # of the rate, unless `fit` is told another; (hidden, output) if they differ
+        lr: tuple | None = None,  # (hidden, output) learning rates in place of the card's; None for one that stays
     ):
         super().__init__()
         self.net, self.teacher, self.learns_bias = net, teacher, bias and net.bias
         self.output = ACTIVATIONS[choose(output, ("identity", "softmax"), "output activity")]
         self.plasticity = _per_layer(plasticity, net.depth)
         self.bias_plasticity = [copy.deepcopy(p) for p in self.plasticity]
-        self.owned = nn.ModuleList(p for p in self.plasticity + self.bias_plasticity if isinstance(p, nn.Module))  # their state is saved with the rule
+        # their state is saved with the rule
+        self.owned = nn.ModuleList(p for p in self.plasticity + self.bias_plasticity if isinstance(p, nn.Module))
         self.sight = [_sight(p) for p in self.plasticity]
         self.hidden, self.inputs = hidden or net.activation, INPUTS[choose(inputs, INPUTS, "kind of input")]
-        self.start, self.schedule, self.lr, self.name, self.options = start, schedule, lr, "custom", {}
+        self.start, self.schedule, self.lr = start, schedule, lr
+        self.name, self.options = "custom", {}
 
     def transform(self, x: Tensor) -> Tensor:
         "What the network is shown of pixels `x`."
@@ -234,7 +243,7 @@ class Rule(nn.Module):
         for l, (W, b, _) in enumerate(self.net.layers()): yield W, b, self.hidden if l < self.net.depth - 1 else output
 
     def activities(self, x: Tensor) -> list[Tensor]:
-        "The activity (S, N, units) of every layer for pixels `x`, (N, pixels) or (S, N, pixels); the last are the logits."
+        "The activity (S, N, units) of every layer for pixels `x`, (N, pixels) or (S, N, pixels); the last are logits."
         rs = [self.transform(x)]
         for W, b, act in self.layers(ACTIVATIONS["identity"]): rs.append(act.f(affine(rs[-1], W, b)))
         return rs[1:]
@@ -263,12 +272,15 @@ class Rule(nn.Module):
         return phases[-1].v
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        if y.shape[-1] != x.shape[-2]: raise BadInput(f"{x.shape[-2]} images and {y.shape[-1]} labels were given.")
-        if not 0 <= y.min() <= y.max() < self.net.sizes[-1]: raise BadInput(f"labels from {y.min()} to {y.max()} were given to a network of {self.net.sizes[-1]} outputs.")
+        if y.shape[-1] != x.shape[-2]:
+            raise BadInput(f"{x.shape[-2]} images and {y.shape[-1]} labels were given.")
+        if not 0 <= y.min() <= y.max() < self.net.sizes[-1]:
+            raise BadInput(f"labels from {y.min()} to {y.max()} were given to a network "
+                           f"of {self.net.sizes[-1]} outputs.")
         return self.learn(self.transform(x), y)
 
     def fill(self, W: nn.Parameter, l: int, phase: Phase):
-        "Minus the change that layer `l`'s plasticity asks of weights `W` (its own, or others that learn alike) becomes their gradient."
+        "Minus what layer `l`'s plasticity asks of weights `W` (its own, or others that learn alike) is their gradient."
         _set_grad(W, self._change(self.plasticity[l], l, phase, W))
 
     def _fill_layer(self, l: int, phase: Phase):
@@ -276,37 +288,50 @@ class Rule(nn.Module):
         b = self.net.biases[l] if self.learns_bias else None
         self.fill(self.net.weights[l], l, phase)
         if b is None: return
-        one, change = phase.v_hat.new_ones(*phase.v_hat.shape[:-1], 1), phase.change and (phase.change[1].unsqueeze(-1),)
+        one = phase.v_hat.new_ones(*phase.v_hat.shape[:-1], 1)
+        change = phase.change and (phase.change[1].unsqueeze(-1),)
         from_one = replace(phase, pre=one, pre_taught=one, change=change)
         _set_grad(b, self._change(self.bias_plasticity[l], l, from_one, b.unsqueeze(-1)).squeeze(-1))
 
     def _change(self, plasticity: Callable, l: int, phase: Phase, W: Tensor) -> Tensor:
         change = _in_room(plasticity, _looked_up(phase, self.sight[l], W), W.grad)
         if getattr(change, "shape", None) != W.shape:
-            raise BadInput(f"the plasticity of layer {l + 1} returned {_shape(change)} for weights of shape {tuple(W.shape)}. (Biases are weights from one unit that is always 1.)")
+            raise BadInput(f"the plasticity of layer {l + 1} returned {_shape(change)} for weights of shape "
+                           f"{tuple(W.shape)}. (Biases are weights from one unit that is always 1.)")
         return change
 
     def param_groups(self, lr=None) -> list[dict]:
         "Optimiser groups, one for each layer that learns; `lr` is one rate for all, or a list with one for each layer."
         rates = lr if isinstance(lr, (list, tuple)) else [lr] * self.net.depth
-        if len(rates) != self.net.depth: raise BadInput(f"{len(rates)} learning rates were given for {self.net.depth} layers; give one for all, or one for each.")
-        if all(p is None for p in self.plasticity): raise BadInput("every layer is frozen (its plasticity is None), so nothing would learn.")
-        taught = self.teacher.params if isinstance(self.teacher, Teacher) else lambda l: []
-        layers = [[W] + ([self.net.biases[l]] if self.learns_bias else []) + taught(l) for l, W in enumerate(self.net.weights)]
-        return [{"params": p, "layer": l} | ({} if r is None else {"lr": r})
-                for l, (p, r, learns) in enumerate(zip(layers, rates, self.plasticity)) if learns is not None]
+        if len(rates) != self.net.depth:
+            raise BadInput(f"{len(rates)} learning rates were given for {self.net.depth} layers; "
+                           "give one for all, or one for each.")
+        if all(p is None for p in self.plasticity):
+            raise BadInput("every layer is frozen (its plasticity is None), so nothing would learn.")
+        return [{"params": self._learning(l), "layer": l} | ({} if r is None else {"lr": r})
+                for l, (r, plasticity) in enumerate(zip(rates, self.plasticity)) if plasticity is not None]
 
-    def extra_repr(self): return f"name={self.name}, teacher={getattr(self.teacher, '__name__', type(self.teacher).__name__)}"
+    def _learning(self, l: int) -> list[nn.Parameter]:
+        "What learns in layer `l`: weights, biases, and what the teacher has there."
+        biases = [self.net.biases[l]] if self.learns_bias else []
+        return [self.net.weights[l], *biases, *(self.teacher.params(l) if isinstance(self.teacher, Teacher) else [])]
+
+    def extra_repr(self):
+        teacher = getattr(self.teacher, "__name__", type(self.teacher).__name__)
+        return f"name={self.name}, teacher={teacher}"
 
 # %% ../nbs/02_rule.ipynb #options
 def _checked_option(rule: str, option: inspect.Parameter, value):
     "A `BadInput` unless `value` is of the kind that the option's annotation says. Ranges are the factory's to check."
-    what, kinds = f"option {option.name!r} of rule {rule!r}", set(typing.get_args(option.annotation)) or {option.annotation}
+    what = f"option {option.name!r} of rule {rule!r}"
+    kinds = set(typing.get_args(option.annotation)) or {option.annotation}
     if value is None and type(None) in kinds: return
     if float in kinds: real(value, what, -1e6, 1e6)  # what is larger overflows somewhere on its way through float32
     elif int in kinds: whole(value, what)
-    elif bool in kinds and not isinstance(value, bool): raise BadInput(f"{what} must be True or False; {value!r} was given.")
-    elif str in kinds and isinstance(value, numbers.Number): raise BadInput(f"{what} must be a name; {value!r} was given.")
+    elif bool in kinds and not isinstance(value, bool):
+        raise BadInput(f"{what} must be True or False; {value!r} was given.")
+    elif str in kinds and isinstance(value, numbers.Number):
+        raise BadInput(f"{what} must be a name; {value!r} was given.")
 
 # %% ../nbs/02_rule.ipynb #make-rule
 def make_rule(
@@ -319,7 +344,8 @@ def make_rule(
     _, *known = inspect.signature(factory).parameters.values()
     known = {p.name: p for p in known}
     for o, value in options.items():
-        if not known: raise BadInput(f"rule {name!r} has no options; {o!r} was given.")
+        if not known:
+            raise BadInput(f"rule {name!r} has no options; {o!r} was given.")
         _checked_option(name, known[choose(o, known, f"option of rule {name!r}")], value)
     rule = factory(net, **options)
     rule.name, rule.options = name, options
@@ -353,6 +379,7 @@ def _reach(name: str, moved: Tensor, base: Tensor, unit: int) -> tuple[bool, boo
     own.fill_(False)
     return near, bool(responded.any())
 
+# %% ../nbs/02_rule.ipynb #plasticity-sees
 def _synapse_sees(plasticity, given: dict) -> set[str]:
     "The words for what `plasticity` responds to, found by disturbing what it is given, one unit after the other."
     change = lambda new: copy.deepcopy(plasticity)(**(given | new))
@@ -400,10 +427,12 @@ def _reads_other_weights(rule: Rule, z: Tensor, y: Tensor) -> bool:
 
 @torch.no_grad()
 def _mixes_batch(rule: Rule, z: Tensor, y: Tensor) -> bool:
-    "Whether what one sample teaches depends on the other: with samples a, a′ and b, b′, whether the changes of ab and a′b′ together are not those of a′b and ab′."
-    ab, a_b_, a_b, ab_ = (_changes(rule, z[pair], y[pair]) for pair in ([0, 2], [1, 3], [1, 2], [0, 3]))
-    return any(p is not None and _responds(p + q, r + s) for p, q, r, s in zip(ab, a_b_, a_b, ab_))
+    "Whether what one sample teaches depends on the other."
+    # with samples a, a′ and b, b′: whether the changes of ab and a′b′ together are not those of a′b and ab′
+    changes = [_changes(rule, z[pair], y[pair]) for pair in ([0, 2], [1, 3], [1, 2], [0, 3])]
+    return any(p is not None and _responds(p + q, r + s) for p, q, r, s in zip(*changes))
 
+# %% ../nbs/02_rule.ipynb #what-it-sees
 def what_it_sees(
     rule: Rule, # a rule on a small network: at least 5 units in every layer but the last
 ) -> set[str]:
@@ -423,5 +452,7 @@ def check_locality(
     "Measure what a synapse of `rule` sees, and raise an `AssertionError` unless it is exactly what is claimed."
     claim = {w.strip() for w in (cards()[rule.name].sees if sees is None else sees).split(",") if w.strip()}
     found = what_it_sees(rule)
-    if found != claim: raise AssertionError(f"rule {rule.name!r} claims that a synapse sees {sorted(claim)}; measured: {sorted(found)}.")
+    if found != claim:
+        raise AssertionError(f"rule {rule.name!r} claims that a synapse sees {sorted(claim)}; "
+                             f"measured: {sorted(found)}.")
     return ", ".join(sorted(found))
