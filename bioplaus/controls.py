@@ -16,7 +16,8 @@ from .rule import LOSSES, Backprop, Delta, Loss, Rule, normal, one_hot, register
 
 # %% ../nbs/09_controls.ipynb #decay
 @register("backprop-decay", equation="ΔW = ⟨(v* − v̂) r₋ᵀ⟩ − λW",
-          sees="pre, post, own weight, transported weights", paper="Krogh & Hertz 1992", lr=0.3)
+          sees="pre, post, own weight, transported weights", paper="Krogh & Hertz 1992",
+          lr=0.56)
 def backprop_decay(
     net: MLP,
     decay: float = 1e-4, # λ
@@ -34,7 +35,8 @@ class Smoothed(Backprop):
         self.loss = Loss(hard.value, lambda v, y: hard.error(v, y) + s * (1 / v.shape[-1] - one_hot(y, v)))
 
 @register("backprop-smooth", equation="ΔW = ⟨(v* − v̂) r₋ᵀ⟩, label = (1 − s) one-hot + s / classes",
-          sees="pre, post, transported weights", paper="Szegedy et al. 2016", lr=0.3)
+          sees="pre, post, transported weights", paper="Szegedy et al. 2016",
+          lr=0.56)
 def backprop_smooth(
     net: MLP,
     smoothing: float = 0.1, # s
@@ -53,7 +55,8 @@ class RandomFixed(Fixed):
             Q.copy_(noise * Q.norm(dim=(-2, -1), keepdim=True) / noise.norm(dim=(-2, -1), keepdim=True))
 
 @register("dfc-random", equation="ΔW = ⟨(φ(v*) − φ(v̂)) r₋*ᵀ⟩, v* = v̂ + B u, u = (JB + α̃I)⁻¹ δ",
-          sees="pre, post, transported weights", paper="a control of this package", lr=30.0)
+          sees="pre, post, transported weights", paper="a control of this package",
+          lr=100.0)
 def dfc_random(net: MLP, nudge: float = 0.1, leak: float = 10.0, on: str = "r") -> Rule:
     "Deep feedback control through random feedback weights."
     return Rule(net, Control(net, RandomFixed(net), nudge=nudge, controller=Controller(leak)), Delta(on))
@@ -68,7 +71,8 @@ class ShuffledControl(Control):
         teach(phases, [sweep(rule, phases, [*pushed(u.roll(1, -2), Qs)[:-1], pushed(u, Qs)[-1]])])
 
 @register("dfc-shuffled", equation="ΔW = ⟨(φ(v*) − φ(v̂)) r₋*ᵀ⟩, v* = v̂ + Q u of another image",
-          sees="pre, post, batch, transported weights", paper="a control of this package", lr=1.0)
+          sees="pre, post, batch, transported weights", paper="a control of this package",
+          lr=1.8)
 def dfc_shuffled(net: MLP, feedback: str = "local", nudge: float = 0.1, leak: float = 10.0, on: str = "r") -> Rule:
     "Deep feedback control whose hidden layers are pushed for another image."
     return Rule(net, ShuffledControl(net, feedback, nudge=nudge, controller=Controller(leak)), Delta(on))

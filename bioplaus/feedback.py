@@ -138,37 +138,44 @@ class WeightMirror(Feedback):
         self.step += 1
 
 # %% ../nbs/05_feedback.ipynb #rules
-@register("fa", equation="v* − v̂ = φ′(v) ∘ Bᵀ(v₊* − v̂₊), B fixed", sees="pre, post", paper="Lillicrap et al. 2016", lr=0.3)
+@register("fa", equation="v* − v̂ = φ′(v) ∘ Bᵀ(v₊* − v̂₊), B fixed", sees="pre, post", paper="Lillicrap et al. 2016",
+          lr=1.0, lr_adam=0.0018)
 def fa(net: MLP, loss: str = "cross-entropy") -> Rule:
     "Feedback alignment: the error goes down through fixed random weights."
     return Rule(net, Feedback(net, loss), Delta())
 
-@register("dfa", equation="v* − v̂ = φ′(v) ∘ Bᵀ(v_L* − v̂_L), B fixed", sees="pre, post", paper="Nøkland 2016", lr=0.3)
+@register("dfa", equation="v* − v̂ = φ′(v) ∘ Bᵀ(v_L* − v̂_L), B fixed", sees="pre, post", paper="Nøkland 2016",
+          lr=1.0, lr_adam=0.0018)
 def dfa(net: MLP, loss: str = "cross-entropy") -> Rule:
     "Direct feedback alignment: the output's error goes straight to every layer through fixed random weights."
     return Rule(net, DirectFeedback(net, loss), Delta())
 
-@register("usf", equation="B = sign(W), at W's scale", sees="pre, post, transported weights", paper="Liao et al. 2016", lr=0.3)
+@register("usf", equation="B = sign(W), at W's scale", sees="pre, post, transported weights", paper="Liao et al. 2016",
+          lr=0.56, lr_adam=0.0032)
 def usf(net: MLP, loss: str = "cross-entropy") -> Rule:
     "Uniform sign-concordant feedback: signs of the forward weights, one size for all."
     return Rule(net, SignFeedback(net, "uniform", loss), Delta())
 
-@register("brsf", equation="B = |random, new for each batch| ∘ sign(W)", sees="pre, post, transported weights", paper="Liao et al. 2016", lr=0.3)
+@register("brsf", equation="B = |random, new for each batch| ∘ sign(W)", sees="pre, post, transported weights", paper="Liao et al. 2016",
+          lr=1.8, lr_adam=0.0032)
 def brsf(net: MLP, loss: str = "cross-entropy") -> Rule:
     "Batchwise random sign-concordant feedback."
     return Rule(net, SignFeedback(net, "fresh", loss), Delta())
 
-@register("frsf", equation="B = |random, fixed| ∘ sign(W)", sees="pre, post, transported weights", paper="Moskovitz et al. 2018", lr=0.3)
+@register("frsf", equation="B = |random, fixed| ∘ sign(W)", sees="pre, post, transported weights", paper="Moskovitz et al. 2018",
+          lr=1.8, lr_adam=0.0032)
 def frsf(net: MLP, loss: str = "cross-entropy") -> Rule:
     "Fixed random-magnitude sign-concordant feedback."
     return Rule(net, SignFeedback(net, "fixed", loss), Delta())
 
-@register("kolen-pollack", equation="ΔW, ΔB = ⟨(v* − v̂) r₋ᵀ⟩ − λ (W, B)", sees="pre, post, own weight", paper="Kolen & Pollack 1994; Akrout et al. 2019", lr=0.3)
+@register("kolen-pollack", equation="ΔW, ΔB = ⟨(v* − v̂) r₋ᵀ⟩ − λ (W, B)", sees="pre, post, own weight", paper="Kolen & Pollack 1994; Akrout et al. 2019",
+          lr=0.56, lr_adam=0.0018)
 def kolen_pollack(net: MLP, decay: float = 0.001, loss: str = "cross-entropy") -> Rule:
     "Forward and feedback weights change alike and decay, until they agree."
     return Rule(net, KolenPollack(net, loss), partial(delta_decay, decay=real(decay, "decay")))
 
-@register("weight-mirror", equation="ΔB = η(⟨(v₊ − ⟨v₊⟩) ξᵀ⟩/σ² − β B), v₊ = W ξ", sees="pre, post", paper="Akrout et al. 2019", lr=0.3)
+@register("weight-mirror", equation="ΔB = η(⟨(v₊ − ⟨v₊⟩) ξᵀ⟩/σ² − β B), v₊ = W ξ", sees="pre, post", paper="Akrout et al. 2019",
+          lr=0.56, lr_adam=0.0032)
 def weight_mirror(net: MLP, rate: float = 0.05, beta: float = 1.0, loss: str = "cross-entropy") -> Rule:
     "Feedback weights learn from noise to mirror the forward weights."
     return Rule(net, WeightMirror(net, rate, beta, loss=loss), Delta())
