@@ -4,14 +4,16 @@
 
 # %% auto #0
 __all__ = ['EPS', 'SEVERITIES', 'Condition', 'selected', 'conditions', 'severity_of', 'named_rules', 'robustness_suite', 'Stages',
-           'suite_checks', 'area', 'corruption_error', 'matched_difference', 'summary', 'summary_table', 'curves']
+           'spread_out', 'evenly', 'attack_checks', 'suite_checks', 'area', 'corruption_error', 'matched_difference',
+           'summary', 'summary_table', 'curves']
 
 # %% ../nbs/22_robustness.ipynb #imports
 import copy, re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np, pandas as pd
+import numpy as np, pandas as pd, torch
+from torch import Tensor
 from tqdm.auto import tqdm
 from .attacks import Attack, masking_checks
 from .core import BadInput, choose, real, whole
@@ -148,6 +150,37 @@ class Stages:
 
     def __call__(self, run: Run): self.rules[f"epoch {run.epoch}"] = copy.deepcopy(run.rule)
 
+# %% ../nbs/22_robustness.ipynb #evenly
+def spread_out(
+    n: int,             # how many test images there are
+    images: int | None, # how many are wanted; None: all
+) -> Tensor:            # (images,) their places in the test set
+    "That many images, spread over all."
+    return torch.arange(n) if images is None or images >= n else torch.arange(whole(images, "images")) * n // images
+
+def evenly(
+    task: Task,
+    images: int | None, # how many; None: all
+) -> tuple[Tensor, Tensor]:
+    "That many test images and their labels, spread over all: the first half of a test set may be the easier one, as MNIST's is."
+    at = spread_out(len(task.y_test), images)
+    return task.x_test[at], task.y_test[at]
+
+def attack_checks(
+    rule: Rule,
+    task: Task,
+    attacks,           # perturbations; those that are not attacks are left out
+    images: int = 200, # how many test images are used, from all over the set
+    queries: int = 100,# of the black-box attack
+    seed: int = 0,
+    name: str | None = None, # for the table
+) -> pd.DataFrame:
+    "`masking_checks` at the middle one of the attacks' L∞ sizes (0.1 if there are none); empty if nothing is attacked."
+    attacks = [a for a in attacks if isinstance(a, Attack)]
+    if not attacks: return pd.DataFrame()
+    sizes = sorted({a.level for a in attacks if a.norm == "linf" and a.level}) or [0.1]
+    return masking_checks(rule, *evenly(task, images), sizes[len(sizes) // 2], queries, seed, name=name)
+
 # %% ../nbs/22_robustness.ipynb #suite-checks
 def suite_checks(
     models,                # as `robustness_suite` was given
@@ -157,13 +190,10 @@ def suite_checks(
     queries: int = 100,    # of the black-box attack
     seed: int = 0,
 ) -> pd.DataFrame:
-    "`masking_checks` of each rule, at the middle one of the suite's L∞ sizes; empty if nothing was attacked."
-    levels = {p: l for p, l in results[(results.kind == "attack") & (results.level > 0)].groupby("perturbation")["level"].unique().items() if isinstance(perturbation(p), Attack)}
-    if not levels: return pd.DataFrame()
-    sizes = sorted({e for p, own in levels.items() if perturbation(p).norm == "linf" for e in own}) or [0.1]
-    step = max(1, len(task.y_test) // whole(images, "images"))
-    x, y = task.x_test[::step][:images], task.y_test[::step][:images]
-    checked = [masking_checks(rule, x, y, sizes[len(sizes) // 2], queries, seed, name=name) for name, rule in named_rules(models).items()]
+    "`attack_checks` of each rule, for the attacks and sizes of the suite; empty if nothing was attacked."
+    tried = results[(results.kind == "attack") & (results.level > 0)][["perturbation", "level"]].drop_duplicates()
+    attacks = [perturbation(f"{p}:{level}") for p, level in tried.itertuples(index=False)]
+    checked = [attack_checks(rule, task, attacks, images, queries, seed, name) for name, rule in named_rules(models).items()]
     return pd.concat(checked, ignore_index=True)
 
 # %% ../nbs/22_robustness.ipynb #area

@@ -1,11 +1,16 @@
 """Attacks against two outside oracles, which are the extra `attacks`: foolbox, and AutoAttack as pyautoattack has it."""
+import copy
+from types import SimpleNamespace
+
 import pytest, torch
-from bioplaus.attacks import FGSM, MIFGSM, PGD, Square, suite, worst_case
+from bioplaus.attacks import APGD, FGSM, MIFGSM, PGD, Square, blind_share, masking_checks, red_line, suite, worst_case
 from bioplaus.core import stream
 from bioplaus.data import load_task
+from bioplaus.mediators import smallest_fooling
 from bioplaus.network import MLP
+from bioplaus.robustness import attack_checks, evenly
 from bioplaus.rule import make_rule
-from bioplaus.training import fit
+from bioplaus.training import evaluate, fit
 
 N, PIXELS = 500, (1, 28, 28)
 
@@ -30,7 +35,7 @@ class Alone(torch.nn.Module):
         for W, b, act in rule.net.layers():
             linear = torch.nn.Linear(W.shape[2], W.shape[1]).to(W.dtype)
             linear.weight.data, linear.bias.data = W[s].detach().clone(), b[s].detach().clone()
-            layers += [linear, {"relu": torch.nn.ReLU, "sigmoid": torch.nn.Sigmoid}[rule.net.act]()]
+            layers += [linear, {"relu": torch.nn.ReLU, "sigmoid": torch.nn.Sigmoid, "tanh": torch.nn.Tanh}[rule.net.act]()]
         self.layers, (self.mean, self.std) = torch.nn.Sequential(*layers[:-1]), rule.net.normalise
 
     def forward(self, x): return self.layers((x.flatten(1) - self.mean) / self.std)
@@ -81,9 +86,9 @@ def test_momentum_leaves_about_what_foolboxs_leaves(rule, task):
     assert abs(robust(rule, MIFGSM(0.1, early=False)(rule, x, y), y) - theirs) <= 0.03
 
 
-def autoattack(rule, x, y, eps, queries, **settings):
-    "What AutoAttack makes of `x` on the last replica."
-    attack = pytest.importorskip("pyautoattack").AutoAttack(Alone(rule, 1).eval().requires_grad_(False), norm="Linf", eps=eps, seed=0, **settings)
+def autoattack(rule, x, y, eps, queries=200, s=1, **settings):
+    "What AutoAttack makes of `x` on replica s."
+    attack = pytest.importorskip("pyautoattack").AutoAttack(Alone(rule, s).eval().requires_grad_(False), norm="Linf", eps=eps, seed=0, **settings)
     attack.square.n_queries, attack.square.rescale_schedule = queries, True
     return attack.run_standard_evaluation(x.view(-1, *PIXELS), y, batch_size=len(x))[0].flatten(1)
 
@@ -96,10 +101,120 @@ def test_square_leaves_about_what_autoattacks_leaves(rule, task):
     assert -0.04 <= ours - theirs <= 0.01, (ours, theirs)
 
 
+@pytest.mark.parametrize("loss, theirs, restarts", [("cross-entropy", "apgd-ce", 1), ("dlr", "apgd-dlr", 1), ("dlr-target", "apgd-t", 9)])
+def test_adaptive_steps_leave_what_autoattacks_leave(rule, task, loss, theirs, restarts):
+    "Theirs takes 100 steps from other random starts, ours 50."
+    x, y, eps = task.x_test[:N], task.y_test[:N], 0.08
+    ours = robust(rule, APGD(eps, loss=loss, restarts=restarts)(rule, x, y, stream(0)), y)
+    assert abs(ours - robust(rule, autoattack(rule, x, y, eps, version="custom", attacks=[theirs]), y)) <= 0.015
+
+
 def test_the_worst_case_is_as_bad_as_autoattacks(rule, task):
-    "Of the images that survive our worst case, AutoAttack takes no more than one percent of all."
+    "Of the images that survive our worst case, AutoAttack takes no more than half a percent of all."
     x, y, eps = task.x_test[:N], task.y_test[:N], 0.1
     right = worst_case(rule, x, y, suite(eps, 200))[1]
     assert 20 < right.sum() < 200
-    theirs = robust(rule, autoattack(rule, x[right], y[right], eps, 200), y[right])
-    assert (1 - theirs) * right.sum() <= 0.01 * N
+    theirs = robust(rule, autoattack(rule, x[right], y[right], eps), y[right])
+    assert (1 - theirs) * right.sum() <= 0.005 * N
+
+
+@pytest.mark.parametrize("act", ["relu", "tanh"])
+def test_the_worst_case_of_small_networks_is_as_bad_as_autoattacks(task, act):
+    "Plain PGD leaves 1 to 2 points more here. The same bound, as a mean over networks; a single one may be a lucky image off."
+    rule = fit(make_rule("backprop", MLP((784, 37, 19, 10), act=act, replicas=3)), task, epochs=10, lr=0.1, progress=False).rule
+    (x, y), eps, more = evenly(task, 200), 0.1, []
+    for s, right in enumerate(worst_case(rule, x, y, suite(eps, 200))):
+        found = autoattack(rule, x[right], y[right], eps, s=s)
+        more.append((Alone(rule, s)(found).argmax(-1) != y[right]).sum().item() / len(y))
+    assert max(more) <= 0.01 and sum(more) / 3 <= 0.005, more
+
+
+def test_the_smallest_fooling_step_is_no_larger_than_what_minimum_norm_attacks_find(rule, task):
+    "foolbox has two attacks that look for it: DDN and FMN. Medians over images agree, and ours are real: every image that they fool, ours does, with a step of about the same size."
+    fb = pytest.importorskip("foolbox")
+    x, y = task.x_test[:100], task.y_test[:100]
+    model, sought = fb.PyTorchModel(Alone(rule, 1).eval(), bounds=(0, 1), device="cpu"), fb.criteria.Misclassification(y)
+    for norm, attack, p in (("l2", fb.attacks.DDNAttack(steps=200), 2), ("linf", fb.attacks.LInfFMNAttack(steps=200), torch.inf)):
+        theirs = (attack(model, x.view(-1, *PIXELS), sought, epsilons=None)[0].flatten(1) - x).norm(p, dim=-1)
+        ours = smallest_fooling(rule, x, y, norm)[1]
+        assert ours.median() <= 1.01 * theirs.median() and (ours <= 1.05 * theirs + 1e-6).double().mean() >= 0.95, norm
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+@pytest.mark.parametrize("act", ["sigmoid", "relu"])
+def test_healthy_networks_are_not_accused(classes, act):
+    task = load_task("mnist-mini", classes, device="cpu")
+    rule = fit(make_rule("backprop", MLP((784, 50, task.n_classes), act=act, replicas=5)), task, epochs=6, lr=0.1, progress=False).rule
+    checks = attack_checks(rule, task, [PGD(0.1)])
+    assert red_line(checks) == "" and not checks.at_chance.any()
+
+
+class Rounded:
+    "A rule that sees pixels rounded to five levels, which have no gradient."
+    def __init__(self, rule): self.rule, self.net, self.name = rule, rule.net, "rounded"
+    def predict(self, x): return self.rule.predict((4 * x).round() / 4)
+
+
+def steep(rule):
+    "A copy whose first layer is three hundred times as steep."
+    rule = copy.deepcopy(rule)
+    with torch.no_grad(): rule.net.weights[0].mul_(300), rule.net.biases[0].mul_(300)
+    return rule
+
+
+def test_masked_networks_are_accused(task):
+    learnt = fit(make_rule("backprop", MLP((784, 50, 10), replicas=3)), task, epochs=6, progress=False).rule
+    x, y = evenly(task, 200)
+    assert red_line(masking_checks(learnt, x, y)) == ""
+    for masked, blind in ((Rounded(learnt), True), (steep(learnt), False)):
+        assert evaluate(masked, x, y)["accuracy"].min() > 0.7 if blind else True
+        checks = masking_checks(masked, x, y)
+        failed = checks[~checks.passed]
+        assert failed.seed.nunique() == 3 and not checks.at_chance.any()
+        assert blind <= ("saturated units, or a saturated loss" in set(failed.suspects))
+
+
+def test_a_sharp_softmax_is_accused(task):
+    pair = load_task("mnist-mini", 2, device="cpu")
+    rule = fit(make_rule("softhebb", MLP((784, 50, 2), replicas=3)), pair, epochs=6, progress=False).rule
+    checks = attack_checks(rule, pair, [PGD(0.1)])
+    assert checks[~checks.passed].seed.nunique() == 3
+
+
+def test_nobody_is_accused_of_guessing(task):
+    "An untrained network, and one that says the same of all images, are at chance."
+    x, y = evenly(task, 200)
+    for factor in (1.0, 0.0):
+        rule = make_rule("backprop", MLP((784, 20, 10), replicas=3, normalise=(task.mean, task.std)))
+        with torch.no_grad(): rule.net.weights[-1].mul_(factor)
+        checks = masking_checks(rule, x, y)
+        assert checks.at_chance.all() and red_line(checks) == ""
+
+
+def test_checks_hold_their_promise():
+    "Two attacks that are equally strong, each fooling an image by a coin: in far fewer than one of a hundred tables is one called the weaker."
+    from bioplaus.attacks import stronger_limit
+    a, b = (torch.rand(3000, 200, generator=torch.Generator().manual_seed(k)) < 0.3 for k in (0, 1))
+    accused = a.double().mean(-1) > stronger_limit(a, b, 0.01) + 1e-9
+    assert accused.double().mean() <= 0.012
+    far = torch.rand(3000, 200, generator=torch.Generator().manual_seed(2)) < 0.5  # an attack that leaves 20 points more than the one that should be weaker
+    assert (far.double().mean(-1) > stronger_limit(far, a, 0.01) + 1e-9).double().mean() > 0.9
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e-3, 1.0, 3.0])
+def test_the_scale_of_the_logits_blinds_nobody_until_the_softmax_is_full(rule, task, factor):
+    x, y = evenly(task, 200)
+    louder = copy.deepcopy(rule)
+    with torch.no_grad(): louder.net.weights[-1].mul_(factor), louder.net.biases[-1].mul_(factor)
+    assert (blind_share(louder, x, y) == 0).all()
+    with torch.no_grad(): louder.net.weights[-1].mul_(1000 / factor), louder.net.biases[-1].mul_(1000 / factor)
+    assert (blind_share(louder, x, y) > 0.8).all() and (blind_share(louder, x, y, "margin") == 0).all()
+
+
+def test_gradients_far_below_the_others_are_not_seen():
+    "A linear network with a gate for each half of its images: where the gate is nearly shut, the slope is 1e-16 of the others'."
+    gate = lambda x: torch.where(x[..., :1] > 0.5, 1.0, 1e-16)
+    rule = make_rule("linear", MLP((12, 3), replicas=2))
+    gated = SimpleNamespace(net=rule.net, predict=lambda x: rule.predict(x) * gate(x))
+    x, y = torch.rand(100, 12), torch.randint(3, (100,))
+    torch.testing.assert_close(blind_share(gated, x, y), (x[:, 0] <= 0.5).double().mean().expand(2))
