@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['KINDS', 'SIZES', 'BATCH', 'REPLICAS', 'WIDE', 'BARS', 'clock', 'in_turns', 'ratio', 'spread', 'plain_network',
            'plain_epoch', 'torchvision_data', 'shortened', 'stacked', 'stacked_epoch', 'Products', 'products_of',
-           'kind_of', 'profiled', 'held_bytes', 'step_bytes', 'memory', 'measured', 'reason', 'bench', 'machine', 'Bar',
+           'kind_of', 'profiled', 'held_bytes', 'step_bytes', 'memory', 'measured', 'reason', 'machine', 'bench', 'Bar',
            'against_plain', 'share_of_limit', 'step_cost', 'stack_of_100', 'memory_overhead', 'unsettled', 'settling',
            'simulated_cost', 'import_cost', 'help_seconds', 'measure_bars']
 
@@ -46,6 +46,7 @@ def in_turns(
             if turn: s.append(now() - start)
     return seconds
 
+# %% ../nbs/70_bench.ipynb #ratio
 def ratio(
     slow: list[float],
     fast: list[float],
@@ -67,7 +68,8 @@ def plain_network(sizes: tuple) -> nn.Sequential:
 def plain_epoch(net: nn.Sequential, task: Task, batch_size: int, lr: float = 0.1, data=None) -> Callable:
     "One epoch of backprop on one network, as one would write it."
     loss, optimizer = nn.CrossEntropyLoss(), torch.optim.SGD(net.parameters(), lr=lr)
-    loader = DataLoader(data or TensorDataset((task.x_train - task.mean) / task.std, task.y_train), batch_size, shuffle=True)
+    data = data or TensorDataset((task.x_train - task.mean) / task.std, task.y_train)
+    loader = DataLoader(data, batch_size, shuffle=True)
     def epoch():
         for x, y in loader:
             optimizer.zero_grad()
@@ -81,7 +83,8 @@ def torchvision_data(task: Task):
     from torchvision import transforms
     data = MNIST.__new__(MNIST)  # its constructor would read files
     data.data, data.targets = (task.x_train * 255).round().byte().unflatten(1, task.shape), task.y_train
-    data.transform, data.target_transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((task.mean,), (task.std,))]), None
+    data.transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((task.mean,), (task.std,))])
+    data.target_transform = None
     return data
 
 # %% ../nbs/70_bench.ipynb #stack
@@ -92,7 +95,8 @@ def shortened(task: Task, images: int) -> Task:
 def stacked(task: Task, rule: str, sizes: tuple, replicas: int, act: str = "sigmoid") -> Rule:
     "The rule, given as \"name\" or \"name:option=value\", on `replicas` networks."
     name, _, options = rule.partition(":")
-    return make_rule(name, MLP(sizes, act, replicas=replicas, normalise=(task.mean, task.std)).to(task.x_train.device), **read_options(options))
+    net = MLP(sizes, act, replicas=replicas, normalise=(task.mean, task.std)).to(task.x_train.device)
+    return make_rule(name, net, **read_options(options))
 
 def stacked_epoch(rule: Rule, task: Task, batch_size: int, lr: float = 1e-3) -> Callable:
     "One epoch of `rule` on all its replicas, as `fit` runs it."
@@ -106,7 +110,8 @@ def stacked_epoch(rule: Rule, task: Task, batch_size: int, lr: float = 1e-3) -> 
 # %% ../nbs/70_bench.ipynb #products
 class Products(TorchDispatchMode):
     "Writes down the matrix products that run under it: (function, operands)."
-    FIRST = {"aten::mm": 0, "aten::bmm": 0, "aten::addmm": 1, "aten::baddbmm": 1, "mkldnn::_linear_pointwise": 0}  # which argument is the left matrix
+    # which argument is the left matrix
+    FIRST = {"aten::mm": 0, "aten::bmm": 0, "aten::addmm": 1, "aten::baddbmm": 1, "mkldnn::_linear_pointwise": 0}
 
     def __init__(self):
         super().__init__()
@@ -118,17 +123,20 @@ class Products(TorchDispatchMode):
 
     def operations(self) -> int:
         "Floating-point operations of all products: two for each multiplication."
-        return sum(2 * args[i].numel() * (args[i + 1].shape[0] if "linear" in func._schema.name else args[i + 1].shape[-1]) for func, args, _, i in self.calls)
+        def columns(func, right): return right.shape[0 if "linear" in func._schema.name else -1]
+        return sum(2 * args[i].numel() * columns(func, args[i + 1]) for func, args, _, i in self.calls)
 
     def again(self) -> Callable:
         "A function that runs all products, on random numbers of the same layout."
         def alike(t): return torch.rand_like(t) if isinstance(t, Tensor) else t
-        calls = [(func, [alike(a) for a in args], {k: alike(v) for k, v in kwargs.items()}) for func, args, kwargs, _ in self.calls]
+        calls = [(func, [alike(a) for a in args], {k: alike(v) for k, v in kwargs.items()})
+                 for func, args, kwargs, _ in self.calls]
         @torch.no_grad()
         def run():
             for func, args, kwargs in calls: func(*args, **kwargs)
         return run
 
+# %% ../nbs/70_bench.ipynb #products-of
 def products_of(rule: Rule, task: Task, batch_size: int) -> Products:
     "The matrix products of one step of `rule`."
     x, y = rule.transform(task.x_train[:batch_size]), task.y_train[:batch_size]
@@ -140,8 +148,12 @@ def products_of(rule: Rule, task: Task, batch_size: int) -> Products:
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the profiler greets on stderr, each time
 
 KINDS = {  # words in the names of PyTorch's operations
-    "products": ("mm", "linear", "matmul"), "random numbers": ("randn", "normal", "uniform", "randperm"), "solving": ("linalg", "lu_"),
-    "optimiser": ("sgd", "Optimizer"), "fetching batches": ("index",), "copying": ("copy", "cat", "stack", "clone", "neg"),
+    "products": ("mm", "linear", "matmul"),
+    "random numbers": ("randn", "normal", "uniform", "randperm"),
+    "solving": ("linalg", "lu_"),
+    "optimiser": ("sgd", "Optimizer"),
+    "fetching batches": ("index",),
+    "copying": ("copy", "cat", "stack", "clone", "neg"),
 }
 
 def kind_of(operation: str) -> str:
@@ -154,7 +166,8 @@ def profiled(job: Callable) -> dict[str, float]:
     with profile(use_kineto=False) as seen: job()
     found = dict.fromkeys([*KINDS, "elementwise"], 0.0)
     for e in seen.function_events: found[kind_of(e.name)] += e.self_cpu_time_total
-    start, end = min(e.time_range.start for e in seen.function_events), max(e.time_range.end for e in seen.function_events)
+    start = min(e.time_range.start for e in seen.function_events)
+    end = max(e.time_range.end for e in seen.function_events)
     wall = max(end - start, sum(found.values()))
     return {k: v / wall for k, v in found.items()} | {"Python": 1 - sum(found.values()) / wall}
 
@@ -170,7 +183,9 @@ def step_bytes(job: Callable) -> int:
     with profile(use_kineto=False, profile_memory=True) as seen: job()
     changes = sorted((e.time_range.start, e.self_cpu_memory_usage) for e in seen.function_events)
     now = most = 0
-    for _, n in changes: now += n; most = max(most, now)
+    for _, n in changes:
+        now += n
+        most = max(most, now)
     return most
 
 def memory(rule: Rule, task: Task, batch_size: int) -> dict:
@@ -186,25 +201,42 @@ def memory(rule: Rule, task: Task, batch_size: int) -> dict:
 # %% ../nbs/70_bench.ipynb #bench
 SIZES, BATCH, REPLICAS = (784, 100, 10), 32, (1, 10, 100)
 
-def measured(task: Task, rule: str, replicas: int, turns: int = 5, sizes: tuple = SIZES, batch_size: int = BATCH) -> dict:
+def measured(task: Task, rule: str, replicas: int, turns: int = 5, sizes: tuple = SIZES,
+             batch_size: int = BATCH) -> dict:
     "Speed of one rule on one stack: see `bench`."
     images = shortened(task, batch_size * (5 if replicas > 10 else 20))
     mine, other = stacked(task, rule, sizes, replicas), stacked(task, "backprop", sizes, replicas)
     n, products = len(images.y_train), products_of(mine, task, batch_size)
     again = products.again()
-    def limit(): [again() for _ in range(n // batch_size)]
-    jobs = (plain_epoch(plain_network(sizes), images, batch_size), stacked_epoch(other, images, batch_size), stacked_epoch(mine, images, batch_size), limit)
-    plain, backprop, own, least = in_turns(*jobs, turns=turns)
-    row = {"rule": rule, "replicas": replicas, "samples_per_second": round(replicas * n / statistics.median(own)), "quartiles": [round(replicas * n / q) for q in spread(own, [1.0] * turns)[::-1]],
-           "times_plain": round(replicas * ratio(plain, own), 2), "times_backprop_step": round(ratio(own, backprop), 2), "share_of_limit": round(ratio(least, own), 3),
+    def limit():
+        for _ in range(n // batch_size): again()
+    jobs = [plain_epoch(plain_network(sizes), images, batch_size)]
+    jobs += [stacked_epoch(r, images, batch_size) for r in (other, mine)]
+    seconds = in_turns(*jobs, limit, turns=turns)
+    (plain, backprop, own), least = seconds[:3], seconds[3]
+    row = {"rule": rule, "replicas": replicas,
+           "samples_per_second": round(replicas * n / statistics.median(own)),
+           "quartiles": [round(replicas * n / q) for q in spread(own, [1.0] * turns)[::-1]],
+           "times_plain": round(replicas * ratio(plain, own), 2),
+           "times_backprop_step": round(ratio(own, backprop), 2),
+           "share_of_limit": round(ratio(least, own), 3),
            "mflop_per_sample": round(products.operations() / replicas / batch_size / 1e6, 3)}
     return row | (memory(mine, task, batch_size) if task.x_train.device.type == "cpu" else {})
 
+# %% ../nbs/70_bench.ipynb #reason
 def reason(rule: str, shares: dict) -> str:
     "Where a rule's time goes, in words: the two largest drawers beside the products."
     first, second = sorted((k for k in shares if k != "products"), key=shares.get, reverse=True)[:2]
-    return f"{100 * shares['products']:.0f}% of a step is products, {100 * shares[first]:.0f}% {first}, {100 * shares[second]:.0f}% {second}"
+    return (f"{100 * shares['products']:.0f}% of a step is products, "
+            f"{100 * shares[first]:.0f}% {first}, {100 * shares[second]:.0f}% {second}")
 
+def machine(device: torch.device) -> dict:
+    "What the numbers were measured on."
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return {"device": str(device), "threads": torch.get_num_threads(), "cores": os.cpu_count(), "load": load,
+            "torch": torch.__version__}
+
+# %% ../nbs/70_bench.ipynb #bench-run
 def bench(
     rules=None,           # names, or "name:option=value"; None: all
     replicas=REPLICAS,    # sizes of the stack
@@ -212,22 +244,21 @@ def bench(
     device: str = "auto",
     progress: bool = True,
 ) -> dict:
-    "Samples per second of each rule over all replicas, against plain PyTorch, backprop and the matrix products alone; and why."
+    "Samples per second of each rule over all replicas, against plain PyTorch, backprop and products alone; and why."
     task, names = load_task("mnist-mini", device=device), tuple(rules or cards())
     for name in names: choose(name.partition(":")[0], cards(), "rule")
-    sizes, turns, rows, why = [whole(s, "replicas") for s in replicas], whole(turns, "turns"), [], {}
+    sizes, turns = [whole(s, "replicas") for s in replicas], whole(turns, "turns")
+    rows, why = [], {}
     with tqdm(total=len(names) * len(sizes), disable=not progress, unit="stack", leave=False) as bar:
         for name in names:
             bar.set_description(name)
-            for s in sizes: rows.append(measured(task, name, s, turns)); bar.update()
+            for s in sizes:
+                rows.append(measured(task, name, s, turns))
+                bar.update()
             middle = stacked(task, name, SIZES, min(10, max(sizes)))
             why[name] = profiled(stacked_epoch(middle, shortened(task, 10 * BATCH), BATCH))
-    return {"rows": rows, "profile": why, "why": {n: reason(n, p) for n, p in why.items()}} | machine(task.x_train.device)
-
-def machine(device: torch.device) -> dict:
-    "What the numbers were measured on."
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    return {"device": str(device), "threads": torch.get_num_threads(), "cores": os.cpu_count(), "load": load, "torch": torch.__version__}
+    words = {n: reason(n, p) for n, p in why.items()}
+    return {"rows": rows, "profile": why, "why": words} | machine(task.x_train.device)
 
 # %% ../nbs/70_bench.ipynb #bar
 @dataclass(frozen=True)
@@ -241,8 +272,9 @@ class Bar:
     def result(self, turns: int) -> dict:
         "The bar, its value and whether it is met."
         value, quartiles = self.measure(turns)
-        return {"what": self.what, "value": round(value, 3), "quartiles": [round(q, 3) for q in quartiles], "bar": self.bound,
-                "sense": "at least" if self.least else "at most", "met": value >= self.bound if self.least else value <= self.bound}
+        met = value >= self.bound if self.least else value <= self.bound
+        return {"what": self.what, "value": round(value, 3), "quartiles": [round(q, 3) for q in quartiles],
+                "bar": self.bound, "sense": "at least" if self.least else "at most", "met": met}
 
 def _compared(slow: Callable, fast: Callable, turns: int, times: float = 1.0, now=None) -> tuple:
     a, b = in_turns(slow, fast, turns=turns, now=now)
@@ -266,12 +298,14 @@ def share_of_limit(turns: int) -> tuple:
     again = products_of(rule, task, 128).again()
     return _compared(lambda: [again() for _ in range(2)], stacked_epoch(rule, task, 128), turns)
 
-def step_cost(turns: int, rule: str, sizes: tuple = WIDE, batch_size: int = 128, act: str = "tanh", replicas: int = 5) -> tuple:
+def step_cost(turns: int, rule: str, sizes: tuple = WIDE, batch_size: int = 128, act: str = "tanh",
+              replicas: int = 5) -> tuple:
     "The time of a rule's step over that of backprop's, in equal stacks."
     task = _mini(2 * batch_size if batch_size > 100 else 10 * batch_size)
     mine, other = (stacked_epoch(stacked(task, r, sizes, replicas, act), task, batch_size) for r in (rule, "backprop"))
     return _compared(mine, other, turns)
 
+# %% ../nbs/70_bench.ipynb #stack-measures
 def stack_of_100(turns: int) -> tuple:
     "The time of 100 single runs, over that of a stack of 100."
     task = _mini(320)
@@ -294,10 +328,13 @@ def unsettled(trained: Rule, task: Task, feedback: str, tau: float, steps: int) 
     return rule.teacher.metrics()["unsettled"].max().item()
 
 def settling(feedback: str, taus=(1.5, 2.0, 3.0, 4.0, 6.0), most: int = 40) -> tuple[float, int] | None:
-    "(time constant, steps) with the fewest steps in which 95% settle, in a network that has learnt; None if they do in no more than `most`."
+    "(time constant, steps) with the fewest steps in which 95% settle in a trained network; None beyond `most` steps."
     task = load_task("mnist-mini", device="cpu")
     trained = fit(stacked(task, f"dfc-ssa:feedback={feedback!r}", WIDE, 1, "tanh"), task, epochs=5, progress=False).rule
-    return next(((tau, steps) for steps in range(3, most + 1) for tau in taus if unsettled(trained, task, feedback, tau, steps) <= 0.05), None)
+    for steps in range(3, most + 1):
+        for tau in taus:
+            if unsettled(trained, task, feedback, tau, steps) <= 0.05: return tau, steps
+    return None  # so many steps are not enough
 
 def simulated_cost(turns: int, feedback: str) -> tuple:
     "The cost of a step of simulated control until it has settled; infinite if it doesn't."
@@ -311,7 +348,8 @@ def _seconds(code: list[str]) -> Callable:
 
 def import_cost(turns: int) -> tuple:
     "The time of `import bioplaus` and its rules over that of `import torch`."
-    return _compared(_seconds(["-c", "import torch, bioplaus"]), _seconds(["-c", "import torch"]), turns, now=time.perf_counter)
+    both, alone = _seconds(["-c", "import torch, bioplaus"]), _seconds(["-c", "import torch"])
+    return _compared(both, alone, turns, now=time.perf_counter)
 
 def help_seconds(turns: int) -> tuple:
     "Seconds that `bioplaus --help` takes."
@@ -319,23 +357,38 @@ def help_seconds(turns: int) -> tuple:
     return statistics.median(seconds), spread(seconds, [1.0] * turns)
 
 # %% ../nbs/70_bench.ipynb #bars
-_STEP = {"hebb": 1.0, "oja": 1.2}, {"fa": 1.1, "dfa": 1.1, "usf": 1.1, "frsf": 1.1, "kolen-pollack": 1.3, "brsf": 1.5}, {"transposed": 2.5, "noise": 3.0, "local": 3.0}, {"ideal": 8.0, "transposed": 16.0}
+_SHALLOW = {"hebb": 1.0, "oja": 1.2}
+_DEEP = {"fa": 1.1, "dfa": 1.1, "usf": 1.1, "frsf": 1.1, "kolen-pollack": 1.3, "brsf": 1.5}
+_SETTLED = {"transposed": 2.5, "noise": 3.0, "local": 3.0}  # by feedback weights, as below
+_SIMULATED = {"ideal": 8.0, "transposed": 16.0}
+
+def _steps(what: str, bounds: dict, measure: Callable) -> list[Bar]:
+    "A bar for each name in `bounds`: what a step may cost; `measure` makes a name's measure."
+    return [Bar(f"{what.format(name)}: cost of a step, in backprop's", measure(name), bound, False)
+            for name, bound in bounds.items()]
+
+def _shallow(rule: str) -> Callable:
+    return partial(step_cost, rule=rule, sizes=SIZES, batch_size=BATCH, act="sigmoid", replicas=10)
 
 BARS = [
-    Bar("backprop 784-100-10, batch 32, 10 replicas: times faster than plain PyTorch, per network", against_plain, 5, True),
+    Bar("backprop 784-100-10, batch 32, 10 replicas: times faster than plain PyTorch, per network",
+        against_plain, 5, True),
     Bar("the same, against torchvision's MNIST with PIL", partial(against_plain, slow_data=True), 20, True),
-    Bar("backprop 784-500-500-10, batch 128, 10 replicas: share of the matrix-product limit", share_of_limit, 0.7, True),
+    Bar("backprop 784-500-500-10, batch 128, 10 replicas: share of the matrix-product limit",
+        share_of_limit, 0.7, True),
     Bar("100 replicas of 784-100-10, batch 32: times faster than single runs", stack_of_100, 2, True),
     Bar("backprop 784-100-10: memory beyond weights, gradients and activity", memory_overhead, 0.1, False),
-    *(Bar(f"{r} 784-100-10, batch 32: cost of a step, in backprop's", partial(step_cost, rule=r, sizes=SIZES, batch_size=BATCH, act="sigmoid", replicas=10), b, False) for r, b in _STEP[0].items()),
-    *(Bar(f"{r} 784-256-256-256-10, batch 128: cost of a step, in backprop's", partial(step_cost, rule=r), b, False) for r, b in _STEP[1].items()),
-    *(Bar(f"dfc-ssa with {f} Q, same net: cost of a step, in backprop's", partial(step_cost, rule=f"dfc-ssa:feedback={f!r}"), b, False) for f, b in _STEP[2].items()),
-    *(Bar(f"dfc simulated until settled, {f} Q, same net: cost of a step, in backprop's", partial(simulated_cost, feedback=f), b, False) for f, b in _STEP[3].items()),
+    *_steps("{} 784-100-10, batch 32", _SHALLOW, _shallow),
+    *_steps("{} 784-256-256-256-10, batch 128", _DEEP, lambda r: partial(step_cost, rule=r)),
+    *_steps("dfc-ssa with {} Q, same net", _SETTLED, lambda f: partial(step_cost, rule=f"dfc-ssa:feedback={f!r}")),
+    *_steps("dfc simulated until settled, {} Q, same net", _SIMULATED, lambda f: partial(simulated_cost, feedback=f)),
     Bar("import torch and bioplaus, in import torch's", import_cost, 1.1, False),
     Bar("bioplaus --help, in seconds", help_seconds, 1.0, False),
 ]
 
+# %% ../nbs/70_bench.ipynb #measure-bars
 def measure_bars(turns: int = 5, only: str = "", progress: bool = True) -> dict:
     "The result of each bar whose text contains `only`."
     turns = whole(turns, "turns")
-    return {"bars": [b.result(turns) for b in tqdm([b for b in BARS if only in b.what], disable=not progress, unit="bar", leave=False)]} | machine(torch.device("cpu"))
+    asked = tqdm([b for b in BARS if only in b.what], disable=not progress, unit="bar", leave=False)
+    return {"bars": [b.result(turns) for b in asked]} | machine(torch.device("cpu"))

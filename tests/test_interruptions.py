@@ -6,13 +6,14 @@ import pytest
 from bioplaus.data import data_folder
 from bioplaus.design import PROVENANCE
 
-STUDY = ["study", "--tasks", "digits", "--classes", "10", "--rules", "backprop,hebb-clamp", "--seeds", "3", "--epochs", "30", "--perturb", "gaussian:0.3"]
+STUDY = ["study", "--tasks", "digits", "--classes", "10", "--rules", "backprop,hebb-clamp", "--seeds", "3",
+         "--epochs", "30", "--perturb", "gaussian:0.3"]
 PARTS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
 def bioplaus(*args, **env):
-    return subprocess.Popen([sys.executable, "-m", "bioplaus.cli", *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                            env={**os.environ, **{k: str(v) for k, v in env.items()}})
+    command, env = [sys.executable, "-m", "bioplaus.cli", *map(str, args)], {k: str(v) for k, v in env.items()}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | env)
 
 
 def finished(*args, code=0, **env):
@@ -55,7 +56,8 @@ def test_a_killed_worker_is_said_and_the_rest_is_kept(tmp_path):
     first = bioplaus(*study)
     checkpoints = [tmp_path / "study" / "cells" / f"digits_10_{r}" / "history.csv" for r in ("backprop", "hebb-clamp")]
     while not all(c.exists() for c in checkpoints): time.sleep(0.01)
-    workers = subprocess.run(["pgrep", "-P", str(first.pid), "-f", "loky"], capture_output=True, text=True).stdout.split()
+    children = ["pgrep", "-P", str(first.pid), "-f", "loky"]
+    workers = subprocess.run(children, capture_output=True, text=True).stdout.split()
     os.kill(int(workers[-1]), signal.SIGKILL)
     _, err = first.communicate(timeout=300)
     assert first.returncode == 1 and "worker process was killed" in err, err
@@ -69,17 +71,20 @@ def test_a_full_disk_is_said_and_harms_nothing(tmp_path):
     train = ["train", "backprop", "--task", "digits", "--epochs", "2", "--out", str(tmp_path / "run")]
     finished(*train)
     before = (tmp_path / "run" / "checkpoint.safetensors").read_bytes()
-    limited = ("import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000));"
+    limited = ("import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+               "resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000));"
                f"sys.argv = ['bioplaus', *{train!r}, '--epochs', '4']; from bioplaus.cli import main; main()")
     done = subprocess.run([sys.executable, "-c", limited], capture_output=True, text=True)
-    assert done.returncode == 1 and "cannot write" in done.stderr and "checkpoint.safetensors" in done.stderr, done.stderr
+    assert done.returncode == 1, done.stderr
+    assert "cannot write" in done.stderr and "checkpoint.safetensors" in done.stderr, done.stderr
     assert (tmp_path / "run" / "checkpoint.safetensors").read_bytes() == before
     assert not list((tmp_path / "run").glob(".*part"))
     finished(*train[:-2], "--epochs", "4", *train[-2:])
 
 
 def test_absent_and_offline(tmp_path):
-    _, err = finished("data", "mnist", code=1, BIOPLAUS_DATA=tmp_path, http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9")
+    nowhere = "http://127.0.0.1:9"
+    _, err = finished("data", "mnist", code=1, BIOPLAUS_DATA=tmp_path, http_proxy=nowhere, https_proxy=nowhere)
     for word in (str(tmp_path), "BIOPLAUS_DATA", "mnist-mini"): assert word in err
     assert "Traceback" not in err
 
@@ -96,7 +101,8 @@ def test_truncated_data_are_named(tmp_path):
 def test_full_fashion_mnist():
     out, _ = finished("data", "fashion-mnist", "--json")
     counts = json.loads(out.splitlines()[-1])["per_class"]
-    assert all(abs(n - 5400) <= 2 for n in counts["train"]) and sum(counts["train"] + counts["valid"]) == 60_000 and counts["test"] == [1000] * 10
+    assert all(abs(n - 5400) <= 2 for n in counts["train"])
+    assert sum(counts["train"] + counts["valid"]) == 60_000 and counts["test"] == [1000] * 10
 
 
 def test_no_cuda():
@@ -106,14 +112,25 @@ def test_no_cuda():
     assert "'cuda' is not available" in err and "auto" in err
 
 
+TWIN = '''from bioplaus.rule import Backprop, Delta, Rule, register
+
+@register("twin", equation="as backprop", sees="pre, post, transported weights", lr=0.2)
+def twin(net):
+    "Backprop by another name."
+    return Rule(net, Backprop(), Delta())
+'''
+
+
 def test_rules_of_an_installed_package(tmp_path):
     "A package names its module in the entry-point group, and its rules are there."
-    (tmp_path / "mine.py").write_text('from bioplaus.rule import Backprop, Delta, Rule, register\n\n@register("twin", equation="as backprop", sees="pre, post, '
-                                      'transported weights", lr=0.2)\ndef twin(net):\n    "Backprop by another name."\n    return Rule(net, Backprop(), Delta())\n')
+    (tmp_path / "mine.py").write_text(TWIN)
     info = tmp_path / "mine-0.1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 0.1\n")
     (info / "entry_points.txt").write_text("[bioplaus.rules]\nmine = mine\n")
     assert "Backprop by another name." in finished("rules", PYTHONPATH=tmp_path)[0]
-    same = [json.loads(finished("train", rule, "--task", "digits", "--lr", "0.2", "--json", PYTHONPATH=tmp_path)[0].splitlines()[-1])["test_accuracy"] for rule in ("twin", "backprop")]
-    assert same[0] == same[1]
+
+    def accuracy(rule):
+        out, _ = finished("train", rule, "--task", "digits", "--lr", "0.2", "--json", PYTHONPATH=tmp_path)
+        return json.loads(out.splitlines()[-1])["test_accuracy"]
+    assert accuracy("twin") == accuracy("backprop")

@@ -16,7 +16,8 @@ from bioplaus.rule import make_rule
 from bioplaus.training import fit
 from bioplaus.widgets import explore_representations, explore_robustness, explore_rule, watch_training
 task = load_task("digits", device="cpu")
-rules = {n: fit(make_rule(n, MLP((64, 20, 10))), task, epochs=5, progress=False).rule for n in ("backprop", "softhebb")}"""
+rules = {n: fit(make_rule(n, MLP((64, 20, 10))), task, epochs=5, progress=False).rule
+         for n in ("backprop", "softhebb")}"""
 WATCH = """watch = watch_training()
 watch.start(make_rule("backprop", MLP((64, 20, 10))), task, epochs=5000)
 watch"""
@@ -25,8 +26,10 @@ watch"""
 @pytest.fixture(scope="module")
 def notebook(tmp_path_factory):
     home = tmp_path_factory.mktemp("lab")
-    cells = [SETUP, "explore_rule(task, 'backprop')", "explore_robustness(rules, task)", "explore_representations(rules, task, each=8)", WATCH]
-    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells], metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}})
+    cells = [SETUP, "explore_rule(task, 'backprop')", "explore_robustness(rules, task)",
+             "explore_representations(rules, task, each=8)", WATCH]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells], metadata=kernel)
     nbformat.write(nb, home / "widgets.ipynb")
     return home
 
@@ -34,13 +37,19 @@ def notebook(tmp_path_factory):
 @pytest.fixture(scope="module")
 def lab(notebook):
     "The address of a server that ends with the tests."
-    with socket.socket() as s: s.bind(("127.0.0.1", 0)); port = s.getsockname()[1]
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    options = [f"--ServerApp.port={port}", f"--ServerApp.root_dir={notebook}", "--IdentityProvider.token=t", "--no-browser", "--allow-root", "--ServerApp.port_retries=0"]
-    server = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], env=env, cwd=notebook, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    options = [f"--ServerApp.port={port}", f"--ServerApp.root_dir={notebook}", "--IdentityProvider.token=t",
+               "--no-browser", "--allow-root", "--ServerApp.port_retries=0"]
+    server = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], env=env, cwd=notebook,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
     for _ in range(120):
-        try: urllib.request.urlopen(f"{address}/api?token=t", timeout=1); break
+        try:
+            urllib.request.urlopen(f"{address}/api?token=t", timeout=1)
+            break
         except OSError: time.sleep(0.5)
     yield f"{address}/lab/tree/widgets.ipynb?token=t"
     server.terminate()
@@ -65,7 +74,8 @@ def page(lab):
         tab = browser.new_page(viewport={"width": 1200, "height": 3200})  # JupyterLab draws the cells in sight only
         tab.goto(lab)
         tab.locator(".jp-Notebook .jp-CodeCell").nth(4).wait_for(timeout=90_000)
-        tab.locator(".jp-Notebook-ExecutionIndicator[data-status=idle], .jp-Toolbar-kernelStatus").first.wait_for(state="attached", timeout=60_000)
+        idle = tab.locator(".jp-Notebook-ExecutionIndicator[data-status=idle], .jp-Toolbar-kernelStatus")
+        idle.first.wait_for(state="attached", timeout=60_000)
         tab.locator(".lm-MenuBar-itemLabel", has_text=re.compile("^Run$")).click()
         tab.locator(".lm-Menu-itemLabel", has_text=re.compile("^Run All Cells$")).click()
         tab.locator(".jp-CodeCell").nth(4).locator("button", has_text="Stop").wait_for(timeout=120_000)

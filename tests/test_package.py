@@ -31,7 +31,8 @@ def test_needs_no_development_tools():
 
 
 def test_the_blocker_blocks():
-    for tool in TOOLS: python("-c", BLOCK + f"try: import {tool}\nexcept ImportError: sys.exit(0)\nsys.exit('{tool} was imported')")
+    for tool in TOOLS:
+        python("-c", BLOCK + f"try: import {tool}\nexcept ImportError: sys.exit(0)\nsys.exit('{tool} was imported')")
 
 
 def test_names_come_without_torch():
@@ -50,7 +51,8 @@ def test_one_version():
 
 
 def test_extras():
-    assert {"dev", "search", "cluster", "attacks", "tensorboard"} <= set(importlib.metadata.metadata("bioplaus").get_all("Provides-Extra"))
+    extras = importlib.metadata.metadata("bioplaus").get_all("Provides-Extra")
+    assert {"dev", "search", "cluster", "attacks", "tensorboard"} <= set(extras)
 
 
 def test_carries_its_data_with_their_licence():
@@ -62,7 +64,9 @@ def test_carries_its_data_with_their_licence():
 def test_every_rule_runs_in_a_study_and_from_the_shell():
     from bioplaus.core import cards
     from bioplaus.study import compare
-    found = compare(list(cards()), "digits", seeds=2, epochs=1, hidden=(20,), perturbations=("gaussian:0.3",), progress=False)
+    found = compare(list(cards()), "digits", seeds=2, epochs=1, hidden=(20,), perturbations=("gaussian:0.3",),
+                    progress=False)
     assert set(found.rule) == set(cards()) and found.accuracy.notna().all() and len(found) == 2 * 2 * len(cards())
-    done = python("-m", "bioplaus.cli", "train", "softhebb", "--task", "digits", "--epochs", "2", "--seeds", "3", "--lr", "0.1,30", "--set", "readout=delta", "--json")
+    done = python("-m", "bioplaus.cli", "train", "softhebb", "--task", "digits", "--epochs", "2", "--seeds", "3",
+                  "--lr", "0.1,30", "--set", "readout=delta", "--json")
     assert '"seeds": 3' in done.stdout

