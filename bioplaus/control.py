@@ -365,7 +365,7 @@ def hebb_control(net: MLP, centre: str = "units", feedback: str = "transposed", 
 
 @register("covariance-control", equation="ΔW = cov(r*, r₋*), controlled",
           sees="pre, post, batch", paper="Sejnowski 1977, under control",
-          lr=0.00042)
+          lr=0.00042, lr_adam=1.3e-05)
 def covariance_control(net: MLP, feedback: str = "transposed", leak: float = 0.1, tau: float = 1.0, steps: int = 30,
                        reach: int | None = None) -> Rule:
     "The covariance rule on the activity of a network that a controller holds at the label."
@@ -382,7 +382,7 @@ def oja_control(net: MLP, feedback: str = "transposed", leak: float = 0.1, tau: 
 
 @register("contrastive-control", equation="ΔW = ⟨r* r₋*ᵀ⟩ − ⟨r r₋ᵀ⟩, controlled minus free",
           sees="pre, post", paper="Movellan 1991, under control",
-          lr=0.56)
+          lr=0.56, lr_adam=0.0042)
 def contrastive_control(net: MLP, feedback: str = "transposed", leak: float = 0.1, tau: float = 1.0, steps: int = 30,
                         reach: int | None = None) -> Rule:
     "Hebb in the controlled phase, minus Hebb in the free one."

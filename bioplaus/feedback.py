@@ -77,15 +77,19 @@ class DirectFeedback(Feedback):
 
 # %% ../nbs/05_feedback.ipynb #signs
 class SignFeedback(Feedback):
-    "Feedback weights with the signs of the forward weights; `magnitude`: \"uniform\", \"fixed\" or \"fresh\" for each batch (Liao et al. 2016; Moskovitz et al. 2018)."
-    def __init__(self, net: MLP, magnitude: str = "uniform", loss: str = "cross-entropy"):
+    "Feedback weights with the signs of the forward weights (Liao et al. 2016; Moskovitz et al. 2018)."
+    def __init__(self,
+        net: MLP,
+        magnitude: str = "uniform", # "uniform", "fixed", or "fresh" for each batch
+        loss: str = "cross-entropy",
+    ):
         super().__init__(net, loss)
         self.magnitude, self.seeds = choose(magnitude, ("uniform", "fixed", "fresh"), "magnitude"), net.seeds
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
     def feedback(self, rule: Rule) -> list[Tensor]:
-        sizes = {"uniform": self._mean_size, "fixed": super().feedback, "fresh": self._fresh}[self.magnitude](rule)
-        return [W.sign() * size.abs() for W, size in zip(list(rule.net.weights)[1:], sizes)]
+        size_of = {"uniform": self._mean_size, "fixed": super().feedback, "fresh": self._fresh}[self.magnitude]
+        return [W.sign() * size.abs() for W, size in zip(list(rule.net.weights)[1:], size_of(rule))]
 
     def _mean_size(self, rule: Rule) -> list[Tensor]:
         "The root mean square of each layer's weights."
@@ -106,7 +110,7 @@ def delta_decay(drive, pre_taught, W, decay=0.001):
     return mean_outer(drive, pre_taught) - decay * W
 
 class KolenPollack(Feedback):
-    "Feedback weights that change as the forward weights do, by the same plasticity (Kolen & Pollack 1994; Akrout et al. 2019)."
+    "Feedback weights that change as the forward weights do (Kolen & Pollack 1994; Akrout et al. 2019)."
     def own(self, name: str, B: Tensor): self.register_parameter(name, nn.Parameter(B))
 
     def params(self, l: int) -> list[nn.Parameter]: return [getattr(self, f"B{l + 1}")] if l else []
@@ -116,7 +120,7 @@ class KolenPollack(Feedback):
 
 # %% ../nbs/05_feedback.ipynb #mirror
 class WeightMirror(Feedback):
-    "Feedback weights that mirror the forward weights by correlating noise with its effect, once after each batch (Akrout et al. 2019)."
+    "Feedback weights that mirror the forward ones, from noise and its effect, after each batch (Akrout et al. 2019)."
     def __init__(self,
         net: MLP,
         rate: float = 0.05,  # η_B, of the feedback weights
@@ -125,7 +129,8 @@ class WeightMirror(Feedback):
         loss: str = "cross-entropy",
     ):
         super().__init__(net, loss)
-        self.rate, self.beta, self.samples, self.seeds = real(rate, "rate of the mirror", most=1), real(beta, "beta"), samples, net.seeds
+        self.rate, self.beta = real(rate, "rate of the mirror", most=1), real(beta, "beta")
+        self.samples, self.seeds = samples, net.seeds
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
     def update(self, rule, phases):
@@ -138,43 +143,52 @@ class WeightMirror(Feedback):
         self.step += 1
 
 # %% ../nbs/05_feedback.ipynb #rules
-@register("fa", equation="v* − v̂ = φ′(v) ∘ Bᵀ(v₊* − v̂₊), B fixed", sees="pre, post", paper="Lillicrap et al. 2016",
+@register("fa", equation="v* − v̂ = φ′(v) ∘ Bᵀ(v₊* − v̂₊), B fixed",
+          sees="pre, post", paper="Lillicrap et al. 2016",
           lr=1.0, lr_adam=0.0018)
 def fa(net: MLP, loss: str = "cross-entropy") -> Rule:
     "Feedback alignment: the error goes down through fixed random weights."
     return Rule(net, Feedback(net, loss), Delta())
 
-@register("dfa", equation="v* − v̂ = φ′(v) ∘ Bᵀ(v_L* − v̂_L), B fixed", sees="pre, post", paper="Nøkland 2016",
+@register("dfa", equation="v* − v̂ = φ′(v) ∘ Bᵀ(v_L* − v̂_L), B fixed",
+          sees="pre, post", paper="Nøkland 2016",
           lr=1.0, lr_adam=0.0018)
 def dfa(net: MLP, loss: str = "cross-entropy") -> Rule:
     "Direct feedback alignment: the output's error goes straight to every layer through fixed random weights."
     return Rule(net, DirectFeedback(net, loss), Delta())
 
-@register("usf", equation="B = sign(W), at W's scale", sees="pre, post, transported weights", paper="Liao et al. 2016",
+# %% ../nbs/05_feedback.ipynb #sign-rules
+@register("usf", equation="B = sign(W), at W's scale",
+          sees="pre, post, transported weights", paper="Liao et al. 2016",
           lr=0.56, lr_adam=0.0032)
 def usf(net: MLP, loss: str = "cross-entropy") -> Rule:
     "Uniform sign-concordant feedback: signs of the forward weights, one size for all."
     return Rule(net, SignFeedback(net, "uniform", loss), Delta())
 
-@register("brsf", equation="B = |random, new for each batch| ∘ sign(W)", sees="pre, post, transported weights", paper="Liao et al. 2016",
+@register("brsf", equation="B = |random, new for each batch| ∘ sign(W)",
+          sees="pre, post, transported weights", paper="Liao et al. 2016",
           lr=1.8, lr_adam=0.0032)
 def brsf(net: MLP, loss: str = "cross-entropy") -> Rule:
     "Batchwise random sign-concordant feedback."
     return Rule(net, SignFeedback(net, "fresh", loss), Delta())
 
-@register("frsf", equation="B = |random, fixed| ∘ sign(W)", sees="pre, post, transported weights", paper="Moskovitz et al. 2018",
+@register("frsf", equation="B = |random, fixed| ∘ sign(W)",
+          sees="pre, post, transported weights", paper="Moskovitz et al. 2018",
           lr=1.8, lr_adam=0.0032)
 def frsf(net: MLP, loss: str = "cross-entropy") -> Rule:
     "Fixed random-magnitude sign-concordant feedback."
     return Rule(net, SignFeedback(net, "fixed", loss), Delta())
 
-@register("kolen-pollack", equation="ΔW, ΔB = ⟨(v* − v̂) r₋ᵀ⟩ − λ (W, B)", sees="pre, post, own weight", paper="Kolen & Pollack 1994; Akrout et al. 2019",
+# %% ../nbs/05_feedback.ipynb #learnt-rules
+@register("kolen-pollack", equation="ΔW, ΔB = ⟨(v* − v̂) r₋ᵀ⟩ − λ (W, B)",
+          sees="pre, post, own weight", paper="Kolen & Pollack 1994; Akrout et al. 2019",
           lr=0.56, lr_adam=0.0018)
 def kolen_pollack(net: MLP, decay: float = 0.001, loss: str = "cross-entropy") -> Rule:
     "Forward and feedback weights change alike and decay, until they agree."
     return Rule(net, KolenPollack(net, loss), partial(delta_decay, decay=real(decay, "decay")))
 
-@register("weight-mirror", equation="ΔB = η(⟨(v₊ − ⟨v₊⟩) ξᵀ⟩/σ² − β B), v₊ = W ξ", sees="pre, post", paper="Akrout et al. 2019",
+@register("weight-mirror", equation="ΔB = η(⟨(v₊ − ⟨v₊⟩) ξᵀ⟩/σ² − β B), v₊ = W ξ",
+          sees="pre, post", paper="Akrout et al. 2019",
           lr=0.56, lr_adam=0.0032)
 def weight_mirror(net: MLP, rate: float = 0.05, beta: float = 1.0, loss: str = "cross-entropy") -> Rule:
     "Feedback weights learn from noise to mirror the forward weights."
@@ -184,7 +198,7 @@ def weight_mirror(net: MLP, rate: float = 0.05, beta: float = 1.0, loss: str = "
 def alignment(
     rule: Rule, # with a teacher of this page
 ) -> dict[str, Tensor]:
-    "Angle in degrees, (S,), between the feedback weights and those of backprop, as angle_2, angle_3, ... for the layer that the error comes from."
+    "Angle (S,), degrees, between feedback weights and backprop's, as angle_2, ... for the layer the error comes from."
     pairs = zip(rule.teacher.feedback(rule), rule.teacher.transposed(rule))
     cosines = [torch.cosine_similarity(B.flatten(1), W.flatten(1)).clamp(-1, 1) for B, W in pairs]
     return {f"angle_{l}": torch.rad2deg(c.arccos()).detach() for l, c in enumerate(cosines, 2)}
