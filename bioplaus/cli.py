@@ -194,17 +194,17 @@ def _train(rule: str, options: dict, net: dict, task, out: Path | None, as_json:
     from bioplaus.stats import interval
     from bioplaus.training import fit
     start = time.perf_counter()
-    run = fit(make_rule(rule, MLP(**net), **options), task, out=out, callbacks=[Collapse(task.x_valid)], **settings)  # says itself what goes wrong
+    run = fit(make_rule(rule, MLP(**net), **options), task, out=out, callbacks=[Collapse(task.x_valid)], **settings)
     accuracy = [round(a, 6) for a in run.evaluate(task.x_test, task.y_test)["accuracy"].tolist()]
     record = {"rule": rule, "task": task.name, "classes": task.n_classes, "labels": list(task.classes), "sizes": net["sizes"], "epochs": run.epoch,
               "seeds": len(accuracy), "test_accuracy": accuracy, "valid_accuracy": run.final.valid_accuracy.round(6).tolist(),
-              "samples_per_second": round(run.samples_per_second, 1), "seconds": round(time.perf_counter() - start, 3), "out": str(out) if out else None,
-              "trouble": [asdict(t) for t in run.trouble]}
+              "samples_per_second": round(run.samples_per_second, 1), "seconds": round(time.perf_counter() - start, 3), "out": str(out) if out else None}
+    record["trouble"] = [asdict(t) for t in run.trouble]  # `fit` has said what is not expected
     expected = "".join(f"\nnote: {t}" for t in run.trouble if t.expected)
     mean, half = interval(accuracy)
     spread = f" ± {100 * half:.2f} (95% t-interval of {len(accuracy)} seeds)" if len(accuracy) > 1 else ""
-    stored = f"; stored in {out}" if out else ""
-    answer(f"{rule} on {task.name}, {task.n_classes} classes: test accuracy {100 * mean:.2f}%{spread}; {record['samples_per_second']:,.0f} samples per second{stored}{expected}", record, as_json)
+    stored = (f"; stored in {out}" if out else "") + expected
+    answer(f"{rule} on {task.name}, {task.n_classes} classes: test accuracy {100 * mean:.2f}%{spread}; {record['samples_per_second']:,.0f} samples per second{stored}", record, as_json)
 
 # %% ../nbs/60_cli.ipynb #evaluate
 @app.command()

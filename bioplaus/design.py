@@ -209,8 +209,9 @@ def _trained(study: Study, cell: Cell, task: Task, out: Path | None, progress: b
     "Trained, resumed or read; from the start if its checkpoint is damaged."
     rule, lr = study.rule_on(cell.rule, task.n_in, task.n_classes, cell.hidden)
     callbacks = [Collapse(task.x_valid, warn=progress), Watch(task, study.watch, study.images, study.seed)]
-    settings = dict(augment=study.augment, out=out, schedule=study.schedule, progress=progress, warn=False)  # `run_study` says it
-    try: return fit(rule, task, study.epochs, lr, study.batch_size, study.optimizer, callbacks=callbacks, **settings)
+    where = dict(callbacks=callbacks, out=out, progress=progress, warn=False)  # `run_study` says what goes wrong
+    how = dict(batch_size=study.batch_size, optimizer=study.optimizer, schedule=study.schedule, augment=study.augment)
+    try: return fit(rule, task, study.epochs, lr, **how, **where)
     except Diverged as e: return e.run  # a result too: its rows are NaN
     except Corrupt as e:
         print(f"{e}\nThe cell is computed again from the start.", file=sys.stderr)
@@ -226,7 +227,8 @@ def _stored(out: Path | None, rows: int) -> pd.DataFrame | None:
 
 def read_table(file: Path) -> pd.DataFrame:
     "A table; empty where there is none, an empty one, or no table."
-    try: return pd.read_csv(file, dtype=dict.fromkeys(("labels", "hidden", "seeds", "version", "commit"), str))  # "100" is the name of a network here
+    text = dict.fromkeys(("labels", "hidden", "seeds", "version", "commit"), str)  # "100" is the name of a network here
+    try: return pd.read_csv(file, dtype=text)
     except (FileNotFoundError, pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError): return pd.DataFrame()
 
 def trouble_table(
@@ -243,7 +245,8 @@ def trouble_lines(
     "The same as sentences, what is as expected last."
     rows = [] if trouble.empty else sorted(trouble.itertuples(), key=lambda t: t.expected)
     word = lambda t: "AS EXPECTED" if t.expected else "TROUBLE"
-    return [f"{word(t)}: {t.rule} on {t.task}, {t.classes} classes, network {t.hidden}: {t.what}: {t.why}. {t.advice}" for t in rows]
+    cell = lambda t: f"{t.rule} on {t.task}, {t.classes} classes, network {t.hidden}"
+    return [f"{word(t)}: {cell(t)}: {t.what}: {t.why}. {t.advice}" for t in rows]
 
 def run_cell(
     study: Study,

@@ -62,10 +62,10 @@ ADVICE = {  # what to try, by kind of trouble, in the order in which they are lo
     "collapsed": f"{_RATE}; if it happens at every rate, the rule itself drives its units together.",
     "large-rate": f"{_RATE}: a tenth, then a hundredth.",
     "saturated": f"{_RATE}, smaller inputs (normalise=standard), or another activation (act=relu).",
-    "vanishing": "Try a larger rate for hidden layers alone (lr takes one for each layer), act=tanh or relu, or fewer layers.",
+    "vanishing": "Try a larger rate for hidden layers (lr takes one for each layer), act=tanh, or fewer layers.",
     "slow": "Try more epochs, or a larger learning rate (lr).",
-    "idle": "See whether its units are silent (another act or init), or its rate too small (lr takes one for each layer).",
-    "unexplained": "Try other learning rates (lr), more epochs, another activation (act) or another start (init, seed).",
+    "idle": "See whether its units are silent (another act or init) or its rate too small (lr takes one a layer).",
+    "unexplained": "Try other learning rates (lr), more epochs, another activation (act), or another start (init).",
 }
 
 # %% ../nbs/11_monitors.ipynb #collapse
@@ -80,7 +80,8 @@ class Collapse:
     @torch.no_grad()
     def __call__(self, run) -> dict[str, Tensor]:
         found = self.measured(run.rule)
-        if self.warn: self.speak({k: v for k, v in found.items() if k[:9] != "saturated" or flat_on_both_sides(run.rule.hidden)}, run.epoch)
+        stuck = flat_on_both_sides(run.rule.hidden)
+        if self.warn: self.speak({k: v for k, v in found.items() if stuck or k[:9] != "saturated"}, run.epoch)
         return found
 
     def measured(self, rule: Rule) -> dict[str, Tensor]:
@@ -107,8 +108,9 @@ class Collapse:
             what = {"weight_rank": f"its weights have collapsed to an effective rank of {value[bad].min():.1f}, from {start[bad].max():.1f}",
                     "dead": f"{value[bad].max():.0%} of its units answer the same to every image",
                     "saturated": f"{value[bad].max():.0%} of its activity is saturated"}[sign]
-            advice = ADVICE["collapsed" if epoch else "faded"] if sign == "dead" else ADVICE[{"weight_rank": "collapsed"}.get(sign, sign)]
-            tqdm.write(f"layer {layer}, epoch {epoch}, {int(bad.sum())} of {len(bad)} replicas: {what}. If it does not learn: {advice}", file=sys.stderr)
+            advice = ADVICE["saturated" if sign == "saturated" else "collapsed" if epoch else "faded"]
+            who = f"layer {layer}, epoch {epoch}, {int(bad.sum())} of {len(bad)} replicas"
+            tqdm.write(f"{who}: {what}. If it doesn't learn: {advice[0].lower()}{advice[1:]}", file=sys.stderr)
 
 # %% ../nbs/11_monitors.ipynb #change
 class WeightChange:
@@ -126,7 +128,7 @@ def at_chance(
     y: Tensor,            # (N,) labels of the images
     level: float = 0.01,  # how often a network that guesses may be taken for one that has learnt
 ) -> Tensor:              # (S,)
-    "Which networks can't be told from one that always names the most frequent class (one-sided exact binomial test); none that is NaN."
+    "Which networks can't be told from one that always names the most frequent class (exact binomial test); NaN can."
     n, right = len(y), (accuracy.double().cpu() * len(y)).round()
     p = (y.bincount().max() / n).item()
     return torch.as_tensor(special.bdtrc(right.numpy() - 1, n, p)) > level  # the probability of `right` or more
@@ -144,7 +146,7 @@ def exploded(
 def contrast(
     r: Tensor, # (S, N, units) activity
 ) -> Tensor:   # (S,)
-    "How much units differ between images (rms of their standard deviations), relative to the layer's activity (its rms)."
+    "How much units differ between images (rms of their standard deviations), relative to their activity (its rms)."
     return r.std(-2, correction=0).square().mean(-1).sqrt() / r.square().mean((-2, -1)).sqrt().clamp(min=1e-30)
 
 @torch.no_grad()
@@ -171,7 +173,7 @@ def _moved(run) -> Tensor:
     return moved
 
 def _hidden(rule: Rule, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    "(contrast, flat share, dead share) of hidden layers, each (layers, S); where there is none, as of one that is fine."
+    "(contrast, flat share, dead share) of hidden layers, each (layers, S); without any, as of one that is fine."
     fine = torch.zeros(rule.net.replicas)
     pre, found = rule.transform(x), [(fine + torch.inf, fine, fine)]
     for (W, b, act), r in zip(list(rule.layers(rule.output))[:-1], rule.activities(x)):
@@ -190,8 +192,9 @@ def _untrained(run) -> Rule | None:
 # %% ../nbs/11_monitors.ipynb #signs
 def _seen(run, task: Task) -> dict[str, Tensor]:
     "What the history and the weights tell of every network, each (S,) or (layers, S)."
-    loss, accuracy = (torch.tensor(run.final[k].to_numpy(), dtype=torch.float64) for k in ("valid_loss", "valid_accuracy"))
-    losses = torch.tensor(run.history.pivot(index="epoch", columns="replica", values="train_loss").to_numpy())
+    last, epochs = run.final, run.history.pivot(index="epoch", columns="replica", values="train_loss")
+    loss, accuracy = (torch.tensor(last[k].to_numpy(), dtype=torch.float64) for k in ("valid_loss", "valid_accuracy"))
+    losses = torch.tensor(epochs.to_numpy())
     lost, far = loss.isnan(), exploded(run.rule, loss)
     return {"lost": lost, "far": far, "chance": at_chance(accuracy, task.y_valid) & ~lost & ~far, "accuracy": accuracy,
             "first": losses[0], "last": losses[-1], "lowest": losses.amin(0), "moved": _moved(run),
@@ -202,14 +205,15 @@ def _probed(run, task: Task, images: int) -> dict[str, Tensor]:
     "What some images tell of every network, each (S,) or (layers, S)."
     x, y, rule, before = task.x_valid[:images], task.y_valid[:images], run.rule, _untrained(run)
     norm, unknown = lambda A: A.flatten(1).norm(dim=1).double().cpu(), torch.full((rule.net.replicas,), torch.nan)
-    asked = torch.stack([unknown if c is None else norm(c) / norm(W) for c, W in zip(asked_for(rule, x, y), rule.net.weights)])
-    now, flat, silent = _hidden(rule, x)
+    pairs, (now, flat, silent) = zip(asked_for(rule, x, y), rule.net.weights), _hidden(rule, x)
+    asked = torch.stack([unknown if change is None else norm(change) / norm(W) for change, W in pairs])
+    misled = torch.full((rule.net.replicas,), getattr(rule.teacher, "misleads", False))
     return {"quiet": (asked.nan_to_num(0) == 0).all(0), "lag": (asked / asked[-1]).nan_to_num(1),
-            "hears": _hears(before or rule, x, y), "misled": torch.full_like(now[0], getattr(rule.teacher, "misleads", False)).bool(),
+            "hears": _hears(before or rule, x, y), "misled": misled,
             "start": _hidden(before, x)[0] if before else unknown[None], "now": now, "flat": flat, "dead": silent}
 
 def _hears(rule: Rule, x: Tensor, y: Tensor) -> Tensor:
-    "Whether other labels change what is asked of any weight, (S,); best asked before training, for a network that is stuck hears nothing."
+    "Whether other labels change what is asked of any weight, (S,). A stuck network hears nothing: ask it untrained."
     pairs = zip(asked_for(rule, x, y), asked_for(rule, x, (y + 1) % rule.net.sizes[-1]))
     return torch.stack([(c != o).flatten(1).any(1).cpu() for c, o in pairs if c is not None]).any(0)
 
@@ -243,7 +247,7 @@ def _fits(s: dict) -> dict[str, Tensor]:
         for kind, fits in _at_chance_for(s).items(): found[kind] = found.get(kind, False) | s["chance"] & fits
     return {kind: found[kind] for kind in ADVICE if kind in found}
 
-# %% ../nbs/11_monitors.ipynb #why
+# %% ../nbs/11_monitors.ipynb #why-words
 def _extreme(values: Tensor, sign: int = 1) -> tuple[int, float]:
     "(layer, value) of the smallest of `values` (layers, S); with sign −1, of the largest."
     least = (sign * values).amin(1)
@@ -262,6 +266,7 @@ def _still(s: dict) -> str:
     layers = " and ".join(str(l + 1) for l in (s["moved"] < s["eps"]).any(1).nonzero()[:, 0].tolist())
     return f"the weights of layer {layers} have not changed, or by no more than rounding"
 
+# %% ../nbs/11_monitors.ipynb #why
 _WHY = {  # from what is known of the networks that are told of
     "diverged": lambda s: "outputs are no longer finite numbers",
     "exploded": lambda s: f"a weight or the loss is above {1 / s['eps']:.2g}, where neighbouring numbers lie 1 apart "
@@ -269,21 +274,21 @@ _WHY = {  # from what is known of the networks that are told of
     "no-change": lambda s: "no weight has changed, and the change that a batch asks for is exactly zero",
     "no-labels": lambda s: "no change of a weight depends on a label",
     "by-design": lambda s: "its teacher gives wrong labels on purpose",
-    "rounded-away": lambda s: f"weights have moved by less than {s['eps']:.1e} of their norm: such steps are lost in rounding",
+    "rounded-away": lambda s: f"weights moved by less than {s['eps']:.1e} of their norm: steps are lost in rounding",
     "faded": lambda s: f"{_alike(s['start'])}, before training already: what tells images apart fades on the way up",
-    "small-rate": lambda s: f"no layer's weights have moved by more than {s['moved'].nan_to_num(0).max():.2g} of their norm",
-    "large-rate": lambda s: f"the training loss is {s['last'].max():.3g}, where guessing has {s['guess']:.3g}: steps overshoot",
+    "small-rate": lambda s: f"weights moved by at most {100 * s['moved'].nan_to_num(0).max():.2g}% of their norm",
+    "large-rate": lambda s: f"training loss is {s['last'].max():.3g}, and {s['guess']:.3g} by guessing: steps overshoot",
     "collapsed": _collapsed,
-    "saturated": lambda s: "in layer {}, the activation is flat for {:.0%} of the activity, and no error gets through".format(
-        *_extreme(s["flat"], -1)),
-    "vanishing": lambda s: "a batch changes layer {} by {:.1e} of what it changes the output, both relative to their weights".format(
-        *_extreme(s["lag"])),
+    "saturated": lambda s: "in layer {}, {:.0%} of the activity is where the activation is flat: no error gets through"
+                           .format(*_extreme(s["flat"], -1)),
+    "vanishing": lambda s: "relative to its weights, a batch changes layer {} by {:.1e} of what it changes the output"
+                           .format(*_extreme(s["lag"])),
     "slow": lambda s: f"the training loss still falls (from {s['first'].mean():.3f} to {s['last'].mean():.3f})",
     "idle": _still,
     "unexplained": lambda s: "nothing that is measured says why",
 }
 
-# %% ../nbs/11_monitors.ipynb #diagnose
+# %% ../nbs/11_monitors.ipynb #record
 def say(text: str):
     "Write a line for people: to standard error; in a notebook, where that looks like an error, to standard output."
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
@@ -305,6 +310,7 @@ class Trouble:
 
     def __str__(self): return f"{self.what}: {self.why}. {self.advice}"
 
+# %% ../nbs/11_monitors.ipynb #diagnose
 def diagnose(
     run,                # a `Run` after its last epoch
     task: Task,
@@ -317,17 +323,19 @@ def diagnose(
     rest, found = torch.ones_like(seen["chance"]), []
     for kind, fits in _fits(seen).items():
         mine, rest = fits & rest, rest & ~fits
-        if mine.any(): found.append(_trouble(run, task, kind, mine, {k: v[..., mine] if isinstance(v, Tensor) else v for k, v in seen.items()}))
+        theirs = {k: v[..., mine] if isinstance(v, Tensor) else v for k, v in seen.items()}
+        if mine.any(): found.append(_trouble(run, task, kind, mine, theirs))
     return found
 
 # %% ../nbs/11_monitors.ipynb #trouble
 def _trouble(run, task: Task, kind: str, mine: Tensor, seen: dict) -> Trouble:
     "The trouble of the networks `mine` (S,) in words, from what was `seen` of them."
     seeds = tuple(seed for seed, told in zip(run.rule.net.seeds, mine.tolist()) if told)
-    some = f"{len(seeds)} of {len(mine)} networks (seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))})"
-    who = "the network" if len(mine) == 1 else {2: "both"}.get(len(mine), f"all {len(mine)}") + " networks" if mine.all() else some
-    accuracy, guess = f"validation accuracy {seen['accuracy'].mean():.1%}", task.y_valid.bincount().max().item() / len(task.y_valid)
+    who = f"{len(seeds)} of {len(mine)} networks (seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))})"
+    if mine.all(): who = {1: "the network", 2: "both networks"}.get(len(mine), f"all {len(mine)} networks")
+    accuracy = f"validation accuracy {seen['accuracy'].mean():.1%}"
+    guess = f"always naming the most frequent class: {task.y_valid.bincount().max().item() / len(task.y_valid):.1%}"
     what = {"diverged": "diverged", "exploded": "exploded", "idle": "did not learn in every layer"}.get(kind)
     if what is None: what = f"learnt badly ({accuracy})"
-    if seen["chance"].any(): what = f"can't be told from guessing ({accuracy}; always naming the most frequent class: {guess:.1%})"
+    if seen["chance"].any(): what = f"can't be told from guessing ({accuracy}; {guess})"
     return Trouble(kind, seeds, f"{who} {what}", _WHY[kind](seen), ADVICE[kind])

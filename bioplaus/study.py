@@ -86,7 +86,8 @@ def _outcome(study: Study, cells: list[Cell], found: dict) -> Outcome:
     failed = [asdict(c) | found[c.key] for c in cells if isinstance(found[c.key], dict)]
     fine = [found[c.key] for c in cells if isinstance(found[c.key], Tables)]
     if not fine: raise RunFailed(f"no cell could be computed. The first error: {failed[0]['error']}")
-    tables = {n: pd.concat([getattr(t, n) for t in fine], ignore_index=True) for n in ("results", "history", "checks", "trouble")}
+    names = ("results", "history", "checks", "trouble")
+    tables = {n: pd.concat([getattr(t, n) for t in fine], ignore_index=True) for n in names}
     return Outcome(**tables, study=study, failures=pd.DataFrame(failed, columns=["rule", "task", "classes", "hidden", "error"] if failed else None))
 
 def _write_outcome(outcome: Outcome, out: Path):

@@ -407,7 +407,8 @@ def _watch(run: Run, say: Callable):
     for s in sorted(dead - old): say(f"replica {s} (seed {now.seed[s]}) diverged {at(s)}: {advice}")
     far = set(exploded(run.rule, torch.tensor(now.valid_loss.to_numpy())).nonzero()[:, 0].tolist()) - dead
     for s in sorted(far - run.exploded):
-        say(f"replica {s} (seed {now.seed[s]}) exploded {at(s)}: its weights or its loss are so large that changes of normal size are lost in rounding. A smaller learning rate may help.")
+        say(f"replica {s} (seed {now.seed[s]}) exploded {at(s)}: its weights or its loss are so large that changes of "
+            "normal size are lost in rounding. A smaller learning rate may help.")
     run.exploded |= far
     if len(dead) == len(now): raise Diverged(f"all {len(now)} replicas of rule {run.rule.name!r} diverged by epoch {run.epoch} at lr={by_replica or lr}: {advice}", run)
 
@@ -419,13 +420,16 @@ def check_batch(
     "Refuse batches of one image where they would teach nothing, or something else."
     if batch_size > 1: return
     say, W = f"Give a batch size of at least 2 (batch_size, --batch-size); {batch_size} was given.", rule.net.weights[0]
-    if getattr(rule.teacher, "least_batch", 1) > 1: raise BadInput(f"rule {rule.name!r} takes something from the next image of the batch, and a single image is its own neighbour. {say}")
+    if getattr(rule.teacher, "least_batch", 1) > 1:
+        raise BadInput(f"rule {rule.name!r} takes something from an image's neighbour in the batch, and a single image "
+                       f"has none. {say}")
     x = torch.rand(8, rule.net.sizes[0], generator=stream(0, "lone images")).to(W)
     y = torch.arange(8, device=W.device) % rule.net.sizes[-1]
     together, alone = asked_for(rule, x, y), [asked_for(rule, x[i:i + 1], y[i:i + 1]) for i in range(8)]
-    none = [str(l + 1) for l, change in enumerate(together) if change is not None and change.any() and not any(one[l].any() for one in alone)]
-    if none: raise BadInput(f"with batches of one image, rule {rule.name!r} would never change layer {' and '.join(none)}: "
-                            f"it learns from how the images of a batch differ, and a covariance of one sample is zero. {say}")
+    learns = [l for l, change in enumerate(together) if change is not None and change.any()]
+    none = " and ".join(str(l + 1) for l in learns if not any(one[l].any() for one in alone))
+    if none: raise BadInput(f"with batches of one image, rule {rule.name!r} would never change layer {none}: it learns "
+                            f"from how the images of a batch differ, and a covariance of one sample is zero. {say}")
 
 # %% ../nbs/10_training.ipynb #start
 def augmentation(
@@ -446,7 +450,7 @@ def _fitted_to(rule: Rule, task: Task):
     rule.to(task.x_train.device)
 
 def _begun(run: Run, x: Tensor):
-    "Bring the rule to where it starts on training images `x`, and keep its weights to tell later how far they have moved."
+    "Bring the rule to where it starts on images `x`, and keep its weights, to tell later how far they have moved."
     _started(run.rule, x)
     run.start = {k: v.detach().clone() for k, v in run.rule.net.state_dict().items()}
 
@@ -503,7 +507,8 @@ def _how_to_go_on(run: Run) -> str:
 def _tell(run: Run, task: Task):
     "Say what keeps networks from learning, unless that is as expected, or was said when it happened."
     for trouble in run.trouble:
-        if not trouble.expected and trouble.kind not in ("diverged", "exploded"): say(f"{run.rule.name} on {task.name}: {trouble}")
+        if trouble.expected or trouble.kind in ("diverged", "exploded"): continue
+        say(f"{run.rule.name} on {task.name}: {trouble}")
 
 def _steps(task: Task, settings: Settings, epochs: int) -> int:
     "How many steps the first `epochs` epochs take."
