@@ -182,7 +182,7 @@ class Shuffled(Backprop):
     def __call__(self, rule, phases, y): super().__call__(rule, phases, y.roll(1, -1))
 
 @register("shuffled", equation="backprop, labels shuffled", sees="pre, post, batch, transported weights", paper="a control",
-          lr=0.56, lr_adam=0.0018)
+          lr=0.56, lr_adam=0.0018, lr_deep=0.18)
 def shuffled(net: MLP) -> Rule:
     "Backprop on shuffled labels: whatever it reaches is chance."
     return Rule(net, Shuffled(), Delta())

@@ -354,7 +354,7 @@ def make_rule(
 # %% ../nbs/02_rule.ipynb #backprop
 @register("backprop", equation="v* − v̂ = −∂L/∂v, ΔW = ⟨(v* − v̂) r₋ᵀ⟩", sees="pre, post, transported weights",
           paper="Rumelhart, Hinton & Williams 1986",
-          lr=0.56, lr_adam=0.0018)
+          lr=0.56, lr_adam=0.0018, lr_deep=0.18)
 def backprop(net: MLP, loss: str = "cross-entropy") -> Rule:
     "Gradient descent, by sending the error down through the transposed weights."
     return Rule(net, Backprop(loss), Delta())
