@@ -136,7 +136,7 @@ class Card:
     module: str = ""    # where `make_rule` finds it
     factory: str = ""   # the function there
     lr_adam: float | tuple | None = None # the same under Adam; None: nobody has looked for it
-    lr_deep: float | tuple | None = None # under SGD with several hidden layers; None: `lr`
+    lr_deep: float | tuple | None = None # under SGD with several hidden layers, or other units than sigmoids; None: `lr`
 
 _live = {}  # name -> (card, factory): the rules of this process, notebooks' own included
 
@@ -149,7 +149,7 @@ def register(
     paper: str = "",    # its source
     lr: float | tuple = 0.1, # default learning rate under SGD, or (hidden layers, output)
     lr_adam: float | tuple | None = None, # the same under Adam
-    lr_deep: float | tuple | None = None, # under SGD with several hidden layers; None: `lr`
+    lr_deep: float | tuple | None = None, # under SGD with several hidden layers, or other units than sigmoids; None: `lr`
 ):
     "Decorator: make the function `net, **options -> Rule` known as rule `name`. A later definition replaces an earlier one."
     def known(factory):

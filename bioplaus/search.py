@@ -38,7 +38,7 @@ def search_lr(
     by_rate = torch.tensor(rates, dtype=torch.float64).repeat_interleave(seeds, 0)
     stack, _ = replace(study, seeds=len(stacked), seed=stacked).rule_on(rule, task.n_in, task.n_classes)
     try: run = fit(stack, task, study.epochs, by_rate, study.batch_size, study.optimizer,
-                   augment=study.augment, schedule=study.schedule, progress=False)
+                   augment=study.augment, schedule=study.schedule, progress=False, warn=False)
     except Diverged as e: run = e.run
     rate = [r for r in rates for _ in range(seeds)]
     return pd.DataFrame({"rate": rate, "seed": stacked, "accuracy": run.final.valid_accuracy})

@@ -133,7 +133,8 @@ def default_lr(
         warnings.warn(f"no rate for Adam was chosen for rule {rule.name!r}; {ADAM} is taken. Give lr=, or register it with lr_adam=.",
                       stacklevel=2)
         return ADAM
-    rate = 0.1 if card is None else card.lr_deep if rule.net.depth > 2 and card.lr_deep is not None else card.lr
+    elsewhere = rule.net.depth > 2 or rule.hidden is rule.net.activation and rule.net.act != "sigmoid"
+    rate = 0.1 if card is None else card.lr_deep if elsewhere and card.lr_deep is not None else card.lr
     if rule.lr is None: return rate
     return tuple(c if own is None else own for own, c in zip(rule.lr, rate if isinstance(rate, tuple) else (rate, rate)))
 

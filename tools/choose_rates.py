@@ -126,7 +126,7 @@ def compare_with(ref, rules, setting):
         tried = torch.tensor(rates, dtype=torch.float64).repeat_interleave(5, 0)
         net = MLP((task.n_in, *how["hidden"], 10), act=how["act"], replicas=10, seed=[*range(5)] * 2)
         with contextlib.redirect_stderr(io.StringIO()):
-            run = fit(make_rule(rule, net), task, 10, tried, optimizer=how["optimizer"], progress=False)
+            run = fit(make_rule(rule, net), task, 10, tried, optimizer=how["optimizer"], progress=False, warn=False)
         before, after = (100 * run.evaluate(task.x_test, task.y_test)["accuracy"].double()).split(5)
         said = (f"{m:.2f} ± {h:.2f}" for m, h in map(interval, (before, after, after - before)))
         print(f"| {rule} | {rates[0]} | {rates[1]} | {' | '.join(said)} |", flush=True)
