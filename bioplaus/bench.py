@@ -21,7 +21,7 @@ from torch.autograd.profiler import profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 from tqdm.auto import tqdm
-from .core import cards, choose, pick_device, read_options, whole
+from .core import cards, choose, read_options, whole
 from .data import Task, _torchvision_datasets, load_task
 from .network import MLP
 from .rule import Rule, make_rule

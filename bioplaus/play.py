@@ -15,7 +15,7 @@ from torch import Tensor
 from .control import Control, Controller, jacobian
 from .core import BadInput
 from .geometry import tsne
-from .network import ACTIVATIONS, MLP
+from .network import MLP
 from .representations import activities, rdm
 from .rule import INPUTS, Backprop, Delta, Rule
 from .similarity import rsa
