@@ -31,13 +31,13 @@ class Clamp:
 
 # %% ../nbs/04_clamping.ipynb #rule
 @register("hebb-clamp", equation="r_L* = one-hot, ΔW = ⟨(r* − mean over units) r₋ᵀ⟩", sees="pre, post, layer", paper="as in the seed course",
-          lr=1.0, lr_adam=0.001)
+          lr=1.0, lr_adam=0.001, lr_deep=1.0)
 def hebb_clamp(net: MLP, strength: float = 1.0, smooth: float = 0.0, centre: str = "units") -> Rule:
     "Hebbian learning with the output held at the label."
     return Rule(net, Clamp(strength, smooth), Hebb(centre), output="softmax", bias=False)
 
 @register("covariance-clamp", equation="r_L* = one-hot, ΔW = cov(r*, r₋)", sees="pre, post, batch", paper="Sejnowski 1977, with a clamp",
-          lr=0.0018, lr_adam=3.2e-05)
+          lr=0.0018, lr_adam=3.2e-05, lr_deep=0.00032)
 def covariance_clamp(net: MLP, strength: float = 1.0, smooth: float = 0.0) -> Rule:
     "The covariance rule with the output held at the label."
     return Rule(net, Clamp(strength, smooth), Hebb("samples"), output="softmax", bias=False)
@@ -94,7 +94,7 @@ def contrastive(post_taught, pre_taught, post, pre, scale=1.0):
 
 @register("contrastive", equation="ΔW = γ^−(L−l) (⟨r* r₋*ᵀ⟩ − ⟨r r₋ᵀ⟩), both phases settled",
           sees="pre, post, transported weights", paper="Movellan 1991; Xie & Seung 2003",
-          lr=0.56, lr_adam=0.0018)
+          lr=0.56, lr_adam=0.0018, lr_deep=0.3)
 def contrastive_rule(net: MLP, gamma: float = 0.1, sweeps: int = 10) -> Rule:
     "Contrastive Hebbian learning: clamped minus free, both settled with weak symmetric feedback."
     teacher = Settle(gamma, sweeps)  # checks gamma, by whose powers the next line divides

@@ -310,7 +310,7 @@ def _warn_unsettled(control: Control, rule: Rule, phases, Qs, share: float):
 # %% ../nbs/06_control.ipynb #dfc
 @register("dfc", equation="ΔW = ⟨(φ(v*) − φ(v̂)) r₋*ᵀ⟩, v* = v̂ + Q u, mean over the trajectory",
           sees="pre, post", paper="Meulemans et al. 2021",
-          lr=32.0, lr_adam=0.0018)
+          lr=32.0, lr_adam=0.0018, lr_deep=1.0)
 def dfc(net: MLP, feedback: str = "noise", nudge: float = 0.1, leak: float = 0.3, tau: float = 1.5, steps: int = 12,
         on: str = "r") -> Rule:
     "Deep feedback control, taught by every state on the way."
@@ -328,7 +328,7 @@ def dfc_ss(net: MLP, feedback: str = "noise", nudge: float = 0.1, leak: float = 
 
 @register("dfc-ssa", equation="ΔW = ⟨(φ(v*) − φ(v̂)) r₋*ᵀ⟩, v* = v̂ + Q u, u = (JQ + α̃I)⁻¹ δ",
           sees="pre, post, transported weights", paper="Meulemans et al. 2021",
-          lr=18.0, lr_adam=0.0018)
+          lr=18.0, lr_adam=0.0018, lr_deep=3.2)
 def dfc_ssa(net: MLP, feedback: str = "noise", nudge: float = 0.1, leak: float = 0.3, on: str = "r",
             reach: int | None = None) -> Rule:
     "Deep feedback control, taught by the settled state in closed form."
@@ -337,7 +337,7 @@ def dfc_ssa(net: MLP, feedback: str = "noise", nudge: float = 0.1, leak: float =
 # %% ../nbs/06_control.ipynb #strong
 @register("strong-dfc", equation="ΔW = ⟨(φ(v*) − φ(v̂)) r₋*ᵀ⟩, v* = v̂ + Q u, softmax(r_L) → label",
           sees="pre, post", paper="Meulemans et al. 2022",
-          lr=0.32, lr_adam=0.0032)
+          lr=0.32, lr_adam=0.0032, lr_deep=0.1)
 def strong_dfc(net: MLP, feedback: str = "noise", leak: float = 0.1, tau: float = 1.0, steps: int = 30,
                label: float = 0.99, on: str = "r") -> Rule:
     "The output is driven to the label itself, and learning makes the control unnecessary."
@@ -357,7 +357,7 @@ def under_control(net: MLP, plasticity, feedback: str, leak: float, tau: float, 
 
 @register("hebb-control", equation="ΔW = ⟨(r* − mean over units) r₋*ᵀ⟩, controlled",
           sees="pre, post, layer", paper="as in the seed course's plan",
-          lr=0.001, lr_adam=0.001)
+          lr=0.001, lr_adam=0.001, lr_deep=0.001)
 def hebb_control(net: MLP, centre: str = "units", feedback: str = "transposed", leak: float = 0.1, tau: float = 1.0,
                  steps: int = 30, reach: int | None = None) -> Rule:
     "Hebb on the activity of a network that a controller holds at the label."
@@ -365,7 +365,7 @@ def hebb_control(net: MLP, centre: str = "units", feedback: str = "transposed", 
 
 @register("covariance-control", equation="ΔW = cov(r*, r₋*), controlled",
           sees="pre, post, batch", paper="Sejnowski 1977, under control",
-          lr=0.00042, lr_adam=1.3e-05)
+          lr=0.00042, lr_adam=1.3e-05, lr_deep=0.001)
 def covariance_control(net: MLP, feedback: str = "transposed", leak: float = 0.1, tau: float = 1.0, steps: int = 30,
                        reach: int | None = None) -> Rule:
     "The covariance rule on the activity of a network that a controller holds at the label."
@@ -374,7 +374,7 @@ def covariance_control(net: MLP, feedback: str = "transposed", leak: float = 0.1
 # %% ../nbs/06_control.ipynb #other-hebbs
 @register("oja-control", equation="ΔW = ⟨r* r₋*ᵀ⟩ − diag⟨r*²⟩ W, controlled",
           sees="pre, post, own weight", paper="Oja 1982, under control",
-          lr=0.01, lr_adam=0.001)
+          lr=0.01, lr_adam=0.001, lr_deep=0.01)
 def oja_control(net: MLP, feedback: str = "transposed", leak: float = 0.1, tau: float = 1.0, steps: int = 30,
                 reach: int | None = None) -> Rule:
     "Oja's rule on the activity of a network that a controller holds at the label."
@@ -382,7 +382,7 @@ def oja_control(net: MLP, feedback: str = "transposed", leak: float = 0.1, tau: 
 
 @register("contrastive-control", equation="ΔW = ⟨r* r₋*ᵀ⟩ − ⟨r r₋ᵀ⟩, controlled minus free",
           sees="pre, post", paper="Movellan 1991, under control",
-          lr=0.56, lr_adam=0.0042)
+          lr=0.56, lr_adam=0.0042, lr_deep=0.1)
 def contrastive_control(net: MLP, feedback: str = "transposed", leak: float = 0.1, tau: float = 1.0, steps: int = 30,
                         reach: int | None = None) -> Rule:
     "Hebb in the controlled phase, minus Hebb in the free one."

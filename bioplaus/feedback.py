@@ -145,14 +145,14 @@ class WeightMirror(Feedback):
 # %% ../nbs/05_feedback.ipynb #rules
 @register("fa", equation="v* − v̂ = φ′(v) ∘ Bᵀ(v₊* − v̂₊), B fixed",
           sees="pre, post", paper="Lillicrap et al. 2016",
-          lr=1.0, lr_adam=0.0018)
+          lr=1.0, lr_adam=0.0018, lr_deep=0.32)
 def fa(net: MLP, loss: str = "cross-entropy") -> Rule:
     "Feedback alignment: the error goes down through fixed random weights."
     return Rule(net, Feedback(net, loss), Delta())
 
 @register("dfa", equation="v* − v̂ = φ′(v) ∘ Bᵀ(v_L* − v̂_L), B fixed",
           sees="pre, post", paper="Nøkland 2016",
-          lr=1.0, lr_adam=0.0018)
+          lr=1.0, lr_adam=0.0018, lr_deep=0.42)
 def dfa(net: MLP, loss: str = "cross-entropy") -> Rule:
     "Direct feedback alignment: the output's error goes straight to every layer through fixed random weights."
     return Rule(net, DirectFeedback(net, loss), Delta())
@@ -160,7 +160,7 @@ def dfa(net: MLP, loss: str = "cross-entropy") -> Rule:
 # %% ../nbs/05_feedback.ipynb #sign-rules
 @register("usf", equation="B = sign(W), at W's scale",
           sees="pre, post, transported weights", paper="Liao et al. 2016",
-          lr=0.56, lr_adam=0.0032)
+          lr=0.56, lr_adam=0.0032, lr_deep=0.13)
 def usf(net: MLP, loss: str = "cross-entropy") -> Rule:
     "Uniform sign-concordant feedback: signs of the forward weights, one size for all."
     return Rule(net, SignFeedback(net, "uniform", loss), Delta())
@@ -182,7 +182,7 @@ def frsf(net: MLP, loss: str = "cross-entropy") -> Rule:
 # %% ../nbs/05_feedback.ipynb #learnt-rules
 @register("kolen-pollack", equation="ΔW, ΔB = ⟨(v* − v̂) r₋ᵀ⟩ − λ (W, B)",
           sees="pre, post, own weight", paper="Kolen & Pollack 1994; Akrout et al. 2019",
-          lr=0.56, lr_adam=0.0018)
+          lr=0.56, lr_adam=0.0018, lr_deep=0.18)
 def kolen_pollack(net: MLP, decay: float = 0.001, loss: str = "cross-entropy") -> Rule:
     "Forward and feedback weights change alike and decay, until they agree."
     return Rule(net, KolenPollack(net, loss), partial(delta_decay, decay=real(decay, "decay")))

@@ -157,7 +157,7 @@ def pretrain(net: MLP, by: str = "softhebb", readout: str = "delta") -> Rule:
 
 # %% ../nbs/04_readout.ipynb #controls
 @register("frozen", equation="hidden ΔW = 0; readout", sees="pre, post", paper="a control",
-          lr=(1.0, 0.18), lr_adam=(0.001, 0.1))
+          lr=(1.0, 0.18), lr_adam=(0.001, 0.1), lr_deep=(1.0, 3.2))
 def frozen(net: MLP, readout: str = "delta") -> Rule:
     "Random hidden layers that never learn, with a readout."
     return with_readout(net, None, readout)
