@@ -36,34 +36,42 @@ ACTIVATIONS = {
 # %% ../nbs/01_network.ipynb #init
 def _uniform(W: Tensor, b: Tensor, g: torch.Generator):
     bound = 1 / math.sqrt(W.shape[1])
-    nn.init.uniform_(W, -bound, bound, generator=g), nn.init.uniform_(b, -bound, bound, generator=g)
+    nn.init.uniform_(W, -bound, bound, generator=g)
+    nn.init.uniform_(b, -bound, bound, generator=g)
 
-def _xavier(W: Tensor, b: Tensor, g: torch.Generator): nn.init.xavier_uniform_(W, generator=g), nn.init.zeros_(b)
+def _xavier(W: Tensor, b: Tensor, g: torch.Generator):
+    nn.init.xavier_uniform_(W, generator=g)
+    nn.init.zeros_(b)
 
-def _orthogonal(W: Tensor, b: Tensor, g: torch.Generator): nn.init.orthogonal_(W, generator=g), nn.init.zeros_(b)
+def _orthogonal(W: Tensor, b: Tensor, g: torch.Generator):
+    nn.init.orthogonal_(W, generator=g)
+    nn.init.zeros_(b)
 
 INITS = {"pytorch": _uniform, "xavier": _xavier, "orthogonal": _orthogonal}
 
-# %% ../nbs/01_network.ipynb #product
+# %% ../nbs/01_network.ipynb #wide
 LARGE = 2**23 # multiplications in one replica's product, from which on it is worth a call of its own
 
 @cache
 def _has_wide_products() -> bool:
     "Whether PyTorch brings a product that uses 512-bit vectors on every processor that has them."
-    return torch.backends.cpu.get_cpu_capability() == "AVX512" and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    if torch.backends.cpu.get_cpu_capability() != "AVX512": return False
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 def _wide(a: Tensor, b: Tensor, bias: Tensor | None, out: Tensor | None = None) -> Tensor:
     "`product` by oneDNN, replica by replica."
     if out is None: out = a.new_empty(len(a), a.shape[1], b.shape[2])
-    for y, x, w, c in zip(out, a, b.mT, [None] * len(a) if bias is None else bias): y.copy_(torch.ops.mkldnn._linear_pointwise(_dense(x), _dense(w), c, "none", [], ""))
+    for y, x, w, c in zip(out, a, b.mT, [None] * len(a) if bias is None else bias):
+        y.copy_(torch.ops.mkldnn._linear_pointwise(_dense(x), _dense(w), c, "none", [], ""))
     return out
 
 def _dense(matrix: Tensor) -> Tensor:
-    "The matrix without gaps in memory, for which oneDNN has no fast way: a slice of a larger one took two thousand times as long."
+    "The matrix without gaps in memory, which oneDNN handles slowly: a slice of a larger one took 2000 times as long."
     return matrix if matrix.is_contiguous() or matrix.mT.is_contiguous() else matrix.contiguous()
 
+# %% ../nbs/01_network.ipynb #product
 class _Wide(torch.autograd.Function):
-    "The same where `a` has a gradient, and weights and bias have none."
+    "`_wide` where `a` has a gradient, and weights and bias have none."
     @staticmethod
     def forward(a, b, bias): return _wide(a, b, bias)
 
@@ -101,13 +109,18 @@ def affine(
 def _checked_sizes(sizes) -> tuple[int, ...]:
     "Layer sizes from input to output, at least two of them, all positive."
     sizes = tuple(sizes) if isinstance(sizes, (list, tuple)) else (sizes,)
-    if len(sizes) < 2: raise BadInput(f"sizes must list input, hidden and output sizes, as in (784, 100, 10); {sizes!r} was given.")
+    if len(sizes) < 2:
+        raise BadInput("sizes must list input, hidden and output sizes, as in (784, 100, 10); "
+                       f"{sizes!r} was given.")
     return tuple(whole(n, "each layer size") for n in sizes)
 
 def _checked_seeds(seed, replicas: int) -> list[int]:
     "One seed per replica: `seed`, `seed + 1`, ... unless a list is given."
-    if not isinstance(seed, (list, tuple)): return [whole(seed, "seed", 0) + s for s in range(whole(replicas, "replicas"))]
-    if len(seed) != replicas: raise BadInput(f"{len(seed)} seeds were given for {replicas} replicas; give one each, or a single number to count from.")
+    if not isinstance(seed, (list, tuple)):
+        return [whole(seed, "seed", 0) + s for s in range(whole(replicas, "replicas"))]
+    if len(seed) != replicas:
+        raise BadInput(f"{len(seed)} seeds were given for {replicas} replicas; "
+                       "give one each, or a single number to count from.")
     return [whole(s, "seed", 0) for s in seed]
 
 # %% ../nbs/01_network.ipynb #mlp
@@ -123,7 +136,8 @@ class MLP(nn.Module):
         normalise: tuple | None = None, # (mean, std) of the pixels; None: what the task says, once it is trained
     ):
         super().__init__()
-        self.sizes, self.replicas, self.bias, self.init = _checked_sizes(sizes), whole(replicas, "replicas"), bias, init
+        self.sizes, self.replicas = _checked_sizes(sizes), whole(replicas, "replicas")
+        self.bias, self.init = bias, init
         self.seeds, self.normalise = _checked_seeds(seed, replicas), normalise
         self.act = act if isinstance(act, str) else "custom"
         hidden = [name for name, a in ACTIVATIONS.items() if a.df]
@@ -137,14 +151,17 @@ class MLP(nn.Module):
     def _start(self, scheme):
         for s, seed in enumerate(self.seeds):
             g = stream(seed, "init")
-            for l, W in enumerate(self.weights): scheme(W[s], self.biases[l][s] if self.bias else W.new_empty(W.shape[1]), g)
+            for l, W in enumerate(self.weights):
+                scheme(W[s], self.biases[l][s] if self.bias else W.new_empty(W.shape[1]), g)
 
     @property
     def depth(self) -> int: return len(self.weights)
 
     def flat(self, x: Tensor) -> Tensor:
         "Pixels in the network's own number type, their count checked."
-        if x.shape[-1] != self.sizes[0]: raise BadInput(f"images of {x.shape[-1]} pixels were given to a network with sizes {self.sizes}; the first size must be {x.shape[-1]}.")
+        if x.shape[-1] != self.sizes[0]:
+            raise BadInput(f"images of {x.shape[-1]} pixels were given to a network with sizes {self.sizes}; "
+                           f"the first size must be {x.shape[-1]}.")
         return x.to(self.weights[0].dtype)
 
     def normalised(self, x: Tensor) -> Tensor:
@@ -154,8 +171,8 @@ class MLP(nn.Module):
 
     def layers(self):
         "(W, b, activation) of each layer; the last one's activation is the identity."
-        for l, W in enumerate(self.weights):
-            yield W, self.biases[l] if self.bias else None, self.activation if l < self.depth - 1 else ACTIVATIONS["identity"]
+        acts = [self.activation] * (self.depth - 1) + [ACTIVATIONS["identity"]]
+        for l, W in enumerate(self.weights): yield W, self.biases[l] if self.bias else None, acts[l]
 
     def propagate(self, z: Tensor) -> list[Tensor]:
         "The activities of all layers for normalised input `z`; the last are the logits."
@@ -169,4 +186,6 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor: return self.activities(x)[-1]
 
-    def extra_repr(self): return f"{'-'.join(map(str, self.sizes))}, act={self.act}, replicas={self.replicas}, bias={self.bias}, init={self.init}"
+    def extra_repr(self):
+        sizes = "-".join(map(str, self.sizes))
+        return f"{sizes}, act={self.act}, replicas={self.replicas}, bias={self.bias}, init={self.init}"
