@@ -319,7 +319,7 @@ def dfc(net: MLP, feedback: str = "noise", nudge: float = 0.1, leak: float = 0.3
 
 @register("dfc-ss", equation="ΔW = ⟨(φ(v*) − φ(v̂)) r₋*ᵀ⟩, v* = v̂ + Q u, settled",
           sees="pre, post", paper="Meulemans et al. 2021",
-          lr=18.0, lr_adam=0.0018)
+          lr=18.0, lr_adam=0.0018, lr_deep=3.2)
 def dfc_ss(net: MLP, feedback: str = "noise", nudge: float = 0.1, leak: float = 0.3, tau: float = 1.5, steps: int = 12,
            on: str = "r") -> Rule:
     "Deep feedback control, taught by the settled state of the simulated loop."

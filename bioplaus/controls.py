@@ -17,7 +17,7 @@ from .rule import LOSSES, Backprop, Delta, Loss, Rule, normal, one_hot, register
 # %% ../nbs/09_controls.ipynb #decay
 @register("backprop-decay", equation="ΔW = ⟨(v* − v̂) r₋ᵀ⟩ − λW",
           sees="pre, post, own weight, transported weights", paper="Krogh & Hertz 1992",
-          lr=0.56, lr_adam=0.0018)
+          lr=0.56, lr_adam=0.0018, lr_deep=0.1)
 def backprop_decay(
     net: MLP,
     decay: float = 1e-4, # λ
@@ -36,7 +36,7 @@ class Smoothed(Backprop):
 
 @register("backprop-smooth", equation="ΔW = ⟨(v* − v̂) r₋ᵀ⟩, label = (1 − s) one-hot + s / classes",
           sees="pre, post, transported weights", paper="Szegedy et al. 2016",
-          lr=0.56, lr_adam=0.0032)
+          lr=0.56, lr_adam=0.0032, lr_deep=0.24)
 def backprop_smooth(
     net: MLP,
     smoothing: float = 0.1, # s
@@ -56,7 +56,7 @@ class RandomFixed(Fixed):
 
 @register("dfc-random", equation="ΔW = ⟨(φ(v*) − φ(v̂)) r₋*ᵀ⟩, v* = v̂ + B u, u = (JB + α̃I)⁻¹ δ",
           sees="pre, post, transported weights", paper="a control of this package",
-          lr=100.0, lr_adam=0.0032)
+          lr=100.0, lr_adam=0.0032, lr_deep=30.0)
 def dfc_random(net: MLP, nudge: float = 0.1, leak: float = 10.0, on: str = "r") -> Rule:
     "Deep feedback control through random feedback weights."
     return Rule(net, Control(net, RandomFixed(net), nudge=nudge, controller=Controller(leak)), Delta(on))
@@ -72,7 +72,7 @@ class ShuffledControl(Control):
 
 @register("dfc-shuffled", equation="ΔW = ⟨(φ(v*) − φ(v̂)) r₋*ᵀ⟩, v* = v̂ + Q u of another image",
           sees="pre, post, batch, transported weights", paper="a control of this package",
-          lr=1.8, lr_adam=0.00075)
+          lr=1.8, lr_adam=0.00075, lr_deep=1.0)
 def dfc_shuffled(net: MLP, feedback: str = "local", nudge: float = 0.1, leak: float = 10.0, on: str = "r") -> Rule:
     "Deep feedback control whose hidden layers are pushed for another image."
     return Rule(net, ShuffledControl(net, feedback, nudge=nudge, controller=Controller(leak)), Delta(on))

@@ -167,14 +167,14 @@ def usf(net: MLP, loss: str = "cross-entropy") -> Rule:
 
 @register("brsf", equation="B = |random, new for each batch| ∘ sign(W)",
           sees="pre, post, transported weights", paper="Liao et al. 2016",
-          lr=1.8, lr_adam=0.0032)
+          lr=1.8, lr_adam=0.0032, lr_deep=0.56)
 def brsf(net: MLP, loss: str = "cross-entropy") -> Rule:
     "Batchwise random sign-concordant feedback."
     return Rule(net, SignFeedback(net, "fresh", loss), Delta())
 
 @register("frsf", equation="B = |random, fixed| ∘ sign(W)",
           sees="pre, post, transported weights", paper="Moskovitz et al. 2018",
-          lr=1.8, lr_adam=0.0032)
+          lr=1.8, lr_adam=0.0032, lr_deep=0.56)
 def frsf(net: MLP, loss: str = "cross-entropy") -> Rule:
     "Fixed random-magnitude sign-concordant feedback."
     return Rule(net, SignFeedback(net, "fixed", loss), Delta())
@@ -189,7 +189,7 @@ def kolen_pollack(net: MLP, decay: float = 0.001, loss: str = "cross-entropy") -
 
 @register("weight-mirror", equation="ΔB = η(⟨(v₊ − ⟨v₊⟩) ξᵀ⟩/σ² − β B), v₊ = W ξ",
           sees="pre, post", paper="Akrout et al. 2019",
-          lr=0.56, lr_adam=0.0032)
+          lr=0.56, lr_adam=0.0032, lr_deep=0.18)
 def weight_mirror(net: MLP, rate: float = 0.05, beta: float = 1.0, loss: str = "cross-entropy") -> Rule:
     "Feedback weights learn from noise to mirror the forward weights."
     return Rule(net, WeightMirror(net, rate, beta, loss=loss), Delta())

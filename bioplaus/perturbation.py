@@ -127,14 +127,14 @@ class Reward(Perturbed):
 # %% ../nbs/08_perturbation.ipynb #rules
 @register("weight-perturbation", equation="ΔW = −(L_Ψ − L₀) Ψ / σ²", sees="",
           paper="Jabri & Flower 1992; Cauwenberghs 1993",
-          lr=0.0013, lr_adam=0.0024)
+          lr=0.0013, lr_adam=0.0024, lr_deep=0.001)
 def weight_perturbation(net: MLP, sigma: float = 0.001, antithetic: bool = False, loss: str = "cross-entropy") -> Rule:
     "Shake all weights and keep what lowered the loss."
     return Rule(net, WeightPerturbation(net, sigma, antithetic, loss), finished)
 
 @register("node-perturbation", equation="ΔW = −⟨(L_ξ − L₀) ξ r₋ᵀ⟩ / σ²", sees="pre, post, scalar",
           paper="Williams 1992; Werfel, Xie & Seung 2005",
-          lr=0.0056, lr_adam=0.00075)
+          lr=0.0056, lr_adam=0.00075, lr_deep=0.03)
 def node_perturbation(net: MLP, sigma: float = 0.05, antithetic: bool = False, on: str = "v",
                       loss: str = "cross-entropy") -> Rule:
     "Shake all units and reinforce what lowered each image's loss."
@@ -142,7 +142,7 @@ def node_perturbation(net: MLP, sigma: float = 0.05, antithetic: bool = False, o
 
 @register("reward-hebb", equation="ΔW = ⟨(R − R̄) ξ r₋ᵀ⟩ / σ²", sees="pre, post, scalar",
           paper="Williams 1992; Frémaux & Gerstner 2016",
-          lr=0.00056, lr_adam=0.00042)
+          lr=0.00056, lr_adam=0.00042, lr_deep=0.01)
 def reward_hebb(net: MLP, sigma: float = 0.1, rate: float = 0.01) -> Rule:
     "Three-factor Hebb: eligibility times reward prediction error."
     return Rule(net, Reward(net, sigma, rate), three_factor)
