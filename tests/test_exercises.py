@@ -401,7 +401,7 @@ def test_tutorial_01_losers_that_learn_bring_the_collapse_back():
             y = fair_pace(won + share * (1 - won))
             return mean_outer(y, pre_taught) - y.mean(-2).unsqueeze(-1) * W
         return plasticity
-    none, some, hard = (fit(r, task, 2, cards()["hard-wta"].lr, progress=False).final.valid_accuracy.mean()
+    none, some, hard = (fit(r, task, 2, (0.1, 30.0), progress=False).final.valid_accuracy.mean()
                         for r in (competing(MLP((784, 100, 10)), leaky(0)), competing(MLP((784, 100, 10)), leaky(0.01)), make_rule("hard-wta", MLP((784, 100, 10)))))
     assert abs(none - hard) < 0.01 and some < none - 0.05
 
