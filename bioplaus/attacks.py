@@ -231,7 +231,7 @@ class PGD(Attack):
     steps: int = 20
     restarts: int = 1          # how many starts, the first included
     random_start: bool = True  # False: the first start is the image itself
-    loss: str = "cross-entropy" # "margin", "dlr"; or "target", "dlr-target": another class each start, likely ones first
+    loss: str = "cross-entropy" # "margin", "dlr"; or "target", "dlr-target": another class each start, likely first
     rate: float = 2.5          # size of all steps together, in units of ε
     falling: bool = True       # whether steps get smaller and smaller, to nothing at the end; False: all the same
     early: bool = True         # whether an image is done with as soon as the network is fooled
@@ -572,8 +572,9 @@ def masking_checks(
 def _signs(rule, x: Tensor, y: Tensor, level: float, queries: int, seed: int, chance: float) -> dict:
     "(what was found, its limit, what it suspects) of each check, (S,)."
     half, n = max(0.5, level), len(y)
-    attacks = {"random": RandomSign(level), "fgsm": FGSM(level), "black box": Square(level, queries), "adaptive": APGD(level),
-               "short": PGD(level, steps=10), "long": PGD(level, steps=40), "large": PGD(half, steps=40)}
+    attacks = {"random": RandomSign(level), "fgsm": FGSM(level), "black box": Square(level, queries)}
+    attacks |= {"adaptive": APGD(level), "long": PGD(level, steps=40), "large": PGD(half, steps=40)}
+    attacks["short"] = PGD(level, steps=10)
     seen = {k: a(rule, x, y, stream(seed, type(a).__name__)) for k, a in attacks.items()}
     right = {k: rule.predict(z).argmax(-1) == y for k, z in seen.items()}
     left = {k: r.double().mean(-1).cpu() for k, r in right.items()}

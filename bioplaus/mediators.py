@@ -71,7 +71,7 @@ def smallest_fooling(
     rounds: int = 8,    # attacks on each image, each at an ε of its own
     seed: int = 0,      # of the attack's random starts
 ) -> Tensor:            # (S, N)
-    "The smallest ε at which each image was found to fool each replica: 0 for a wrong answer, infinite where nothing did."
+    "The smallest ε at which each image was found to fool each replica: 0 for a wrong answer, infinite if nothing did."
     S, N, attack, rounds = rule.net.replicas, y.shape[-1], _Nearest(0.1, norm), whole(rounds, "rounds")
     own = x.expand(S, N, x.shape[-1]), y.expand(S, N), image_keys(x, stream(seed, "margin")).expand(S, N)
     pieces = zip(*(t.split(max(1, AT_ONCE // S), 1) for t in own))
@@ -129,9 +129,9 @@ def known_mediator(
 ) -> str:
     "`name`, if it is in `MEDIATORS`; else a `BadInput` that says what to ask for."
     if name == "margin":
-        raise BadInput("the mediator 'margin' was the distance to the runner-up's boundary, to first order. Ask for 'linear-margin', "
-                       "the same to the nearest boundary of all classes, or for 'margin-l2' or 'margin-linf', which are measured "
-                       "by attacks. Tables that hold a column 'margin' can be read as before.")
+        raise BadInput("the mediator 'margin' was the distance to the runner-up's boundary, to first order. Ask for "
+                       "'linear-margin', the same to the nearest boundary of all classes, or for 'margin-l2' or "
+                       "'margin-linf', which are measured by attacks. Tables that hold a column 'margin' can be read as before.")
     return choose(name, MEDIATORS, "mediator")
 
 # %% ../nbs/33_mediators.ipynb #together
