@@ -110,7 +110,8 @@ def to_ball(
     eps: float | Tensor,   # one radius, or one for each image, (..., 1)
 ) -> Tensor:
     "`d`, shortened to the Euclidean length ε where it is longer, less what rounding may add when it is laid on pixels."
-    room = torch.as_tensor((1 - 2e-6) * eps - torch.finfo(d.dtype).eps * d.shape[-1] ** 0.5, dtype=d.dtype, device=d.device)
+    room = (1 - 2e-6) * eps - torch.finfo(d.dtype).eps * d.shape[-1] ** 0.5
+    room = torch.as_tensor(room, dtype=d.dtype, device=d.device)
     return d * (room.clamp_min(0) / d.norm(dim=-1, keepdim=True).clamp_min(1e-30)).clamp_max(1)
 
 # %% ../nbs/21_attacks.ipynb #noise
@@ -230,19 +231,21 @@ class PGD(Attack):
     steps: int = 20
     restarts: int = 1          # how many starts, the first included
     random_start: bool = True  # False: the first start is the image itself
-    loss: str = "cross-entropy" # or "margin", "dlr"; or "target", "dlr-target": each start aims at another class, the likeliest first
+    loss: str = "cross-entropy" # "margin", "dlr"; or "target", "dlr-target": another class each start, likely first
     rate: float = 2.5          # size of all steps together, in units of ε
     falling: bool = True       # whether steps get smaller and smaller, to nothing at the end; False: all the same
     early: bool = True         # whether an image is done with as soon as the network is fooled
 
     def __post_init__(self):
         super().__post_init__()
-        whole(self.steps, "steps"), whole(self.restarts, "restarts"), choose(self.loss, (*RAISED, *TARGETED), "loss of an attack"), real(self.rate, "rate")
+        whole(self.steps, "steps"), whole(self.restarts, "restarts"), real(self.rate, "rate")
+        choose(self.loss, (*RAISED, *TARGETED), "loss of an attack")
 
-    def craft(self, rule, x, y, keys, radius: Tensor | None = None): # radius: one for each image, (S, N, 1), instead of ε for all
+    def craft(self, rule, x, y, keys, radius: Tensor | None = None): # (S, N, 1), for each image, instead of ε for all
         low, high = box(x, self.level if radius is None else radius) if self.norm == "linf" else (x, x)
         eps = torch.full_like(x[..., :1], self.level) if radius is None else radius.to(x.dtype)
-        crowd = Crowd(x.clone(), z=x, x=x, y=y, low=low, high=high, eps=eps, keys=keys, best=torch.full_like(x[..., 0], -torch.inf))
+        lost = torch.full_like(x[..., 0], -torch.inf)
+        crowd = Crowd(x.clone(), z=x, x=x, y=y, low=low, high=high, eps=eps, keys=keys, best=lost)
         if self.loss in TARGETED: crowd.own["rivals"] = self.rivals(rule, x, y)
         if self.early: self.climb(rule, crowd, x, [1.0], 0)  # what one large step fools needs no walk
         for start in range(self.restarts):
@@ -341,13 +344,17 @@ class APGD(PGD):
 
     def walk(self, rule, crowd, z, start):
         low, checks, last = torch.full_like(crowd.own["best"], -torch.inf), self.checkpoints(), 0
-        crowd.own |= {"z": z, "before": z, "top": z, "uphill": torch.zeros_like(z), "value": low, "height": low, "height before": low,
-                      "alpha": torch.full_like(low, 2.0), "rises": torch.zeros_like(low), "halved": torch.ones_like(crowd.left)}
+        crowd.own |= {"z": z, "before": z, "top": z, "uphill": torch.zeros_like(z)}
+        crowd.own |= {"value": low, "height": low, "height before": low, "rises": torch.zeros_like(low)}
+        crowd.own |= {"alpha": torch.full_like(low, 2.0), "halved": torch.ones_like(crowd.left)}
         for k in range(self.steps):
-            gradient, logits = _ascent(rule, crowd.own["z"], self.raised(crowd.own, start))
+            raised = self.raised(crowd.own, start)
+            gradient, logits = _ascent(rule, crowd.own["z"], raised)
             self.weigh(crowd, logits, fooled_only=self.early)
-            self.note(crowd.own, gradient, self.raised(crowd.own, start)(logits))
-            if k in checks: last = self.look_back(crowd.own, k - last) or k
+            self.note(crowd.own, gradient, raised(logits))
+            if k in checks:
+                self.look_back(crowd.own, k - last)
+                last = k
             self.move(crowd.own)
             if self.early: crowd.leave(crowd.own["best"] > 0)
             if not crowd: return
@@ -358,14 +365,16 @@ class APGD(PGD):
         "Whether the last step went up, and the highest point so far."
         higher = (value > own["height"])[..., None]
         own["rises"], own["value"], own["gradient"] = own["rises"] + (value > own["value"]), value, gradient
-        own["top"], own["uphill"] = torch.where(higher, own["z"], own["top"]), torch.where(higher, gradient, own["uphill"])
+        for best, now in (("top", own["z"]), ("uphill", gradient)): own[best] = torch.where(higher, now, own[best])
         own["height"] = value.maximum(own["height"])
 
     def look_back(self, own: dict, steps: int):
         "Halve the steps that got nowhere, and go back to the highest point."
         stuck = (own["rises"] < self.rising * steps) | ~own["halved"] & (own["height"] <= own["height before"])
-        for now, best in (("z", "top"), ("before", "top"), ("gradient", "uphill")): own[now] = torch.where(stuck[..., None], own[best], own[now])
-        own["alpha"], own["value"] = torch.where(stuck, own["alpha"] / 2, own["alpha"]), torch.where(stuck, own["height"], own["value"])
+        for now, best in (("z", "top"), ("before", "top"), ("gradient", "uphill")):
+            own[now] = torch.where(stuck[..., None], own[best], own[now])
+        own["alpha"] = torch.where(stuck, own["alpha"] / 2, own["alpha"])
+        own["value"] = torch.where(stuck, own["height"], own["value"])
         own["halved"], own["height before"], own["rises"] = stuck, own["height"], torch.zeros_like(own["rises"])
 
     def move(self, own: dict):
@@ -429,8 +438,9 @@ def _window(u: Tensor, size: int, side: int) -> Tensor:
 
 # %% ../nbs/21_attacks.ipynb #names
 ATTACKS = {"fgsm": FGSM, "pgd": PGD, "pgd-l2": partial(PGD, norm="l2"), "pgd-margin": partial(PGD, loss="margin"),
-           "pgd-target": partial(PGD, loss="target", restarts=9), "apgd": APGD, "apgd-l2": partial(APGD, norm="l2"), "apgd-dlr": partial(APGD, loss="dlr"),
-           "apgd-target": partial(APGD, loss="dlr-target", restarts=9), "mi-fgsm": MIFGSM, "square": Square, "random-sign": RandomSign}
+           "pgd-target": partial(PGD, loss="target", restarts=9), "apgd": APGD, "apgd-l2": partial(APGD, norm="l2"),
+           "apgd-dlr": partial(APGD, loss="dlr"), "apgd-target": partial(APGD, loss="dlr-target", restarts=9),
+           "mi-fgsm": MIFGSM, "square": Square, "random-sign": RandomSign}
 PERTURBATIONS.update(ATTACKS)
 
 # %% ../nbs/21_attacks.ipynb #worst
@@ -500,11 +510,12 @@ def blind_share(
 ) -> Tensor:   # (S,)
     "The share of images on which an attack sees no gradient, or nothing but rounding, for each replica."
     pieces = [(xs.expand(rule.net.replicas, *xs.shape), ys) for xs, ys in zip(x.split(1000), y.split(1000))]
-    raised, margin = (torch.cat([input_gradient(rule, *p, l).abs().amax(-1) for p in pieces], 1) for l in (loss, "margin"))
+    largest = lambda l: torch.cat([input_gradient(rule, *p, l).abs().amax(-1) for p in pieces], 1)
+    raised, margin = largest(loss), largest("margin")
     return ((raised == 0) | (margin <= SEEN * margin.amax(-1, keepdim=True))).double().mean(1).cpu()
 
 # %% ../nbs/21_attacks.ipynb #limits
-BLIND_LIMIT, MISSED, LOOSE = 0.05, 0.01, 0.05 # shares of images: without a gradient, missed at ε = 0.5, and won by steps that adapt
+BLIND_LIMIT, MISSED, LOOSE = 0.05, 0.01, 0.05 # shares of images: no gradient, missed at ε = 0.5, won by adaptive steps
 
 def share_limit(
     n: int,        # images
@@ -522,10 +533,10 @@ def stronger_limit(
 ) -> Tensor:          # (S,)
     "The highest accuracy under the stronger attack that is no evidence (sign test) of its being the weaker one."
     from scipy.stats import binom
-    only_weaker, only_stronger = ((a & ~b).sum(-1).cpu() for a, b in ((stronger, weaker), (weaker, stronger)))  # fools an image
-    differ = only_weaker + only_weaker.minimum(only_stronger)  # where the stronger one is ahead, what it is ahead by adds no room
+    only_weaker, only_stronger = ((a & ~b).sum(-1).cpu() for a, b in ((stronger, weaker), (weaker, stronger))) # fools
+    differ = only_weaker + only_weaker.minimum(only_stronger) # what the stronger one is ahead by adds no room
     most = torch.from_numpy(binom.ppf(1 - chance, differ.numpy(), 0.5)).nan_to_num()
-    return weaker.double().mean(-1).cpu() + (2 * most - differ) / stronger.shape[-1]
+    return (weaker.double().mean(-1).cpu() + (2 * most - differ) / stronger.shape[-1]).clamp_max(1)
 
 def at_chance(
     right: Tensor,        # (S, N): whether an image is right
@@ -546,7 +557,8 @@ def masking_checks(
     chance: float = 0.01, # how often an innocent rule may be accused, over all checks and replicas
     name: str | None = None, # for the table; None: the rule's own
 ):
-    "Signs of gradient masking: rule, seed, check, found, limit, passed, at_chance, suspects. Nobody at chance is accused; replicas that diverged are left out."
+    """Signs of gradient masking: rule, seed, check, found, limit, passed, at_chance, suspects.
+    Nobody at chance is accused; replicas that diverged are left out."""
     import pandas as pd
     clean = rule.predict(x).detach()
     alive, guess = clean[:, :1].isfinite().flatten(1).all(-1).cpu(), at_chance(clean.argmax(-1) == y, y, chance)
@@ -560,23 +572,27 @@ def masking_checks(
 def _signs(rule, x: Tensor, y: Tensor, level: float, queries: int, seed: int, chance: float) -> dict:
     "(what was found, its limit, what it suspects) of each check, (S,)."
     half, n = max(0.5, level), len(y)
-    attacks = {"random": RandomSign(level), "fgsm": FGSM(level), "short": PGD(level, steps=10), "long": PGD(level, steps=40), "large": PGD(half, steps=40),
-               "adaptive": APGD(level), "black box": Square(level, queries)}
-    right = {k: rule.predict(a(rule, x, y, stream(seed, type(a).__name__))).argmax(-1) == y for k, a in attacks.items()}
+    attacks = {"random": RandomSign(level), "fgsm": FGSM(level), "black box": Square(level, queries)}
+    attacks |= {"adaptive": APGD(level), "long": PGD(level, steps=40), "large": PGD(half, steps=40)}
+    attacks["short"] = PGD(level, steps=10)
+    seen = {k: a(rule, x, y, stream(seed, type(a).__name__)) for k, a in attacks.items()}
+    right = {k: rule.predict(z).argmax(-1) == y for k, z in seen.items()}
     left = {k: r.double().mean(-1).cpu() for k, r in right.items()}
     at_most = lambda share: torch.full_like(left["long"], share_limit(n, share, chance))
     no_weaker = lambda a, b: (left[a], stronger_limit(right[a], right[b], chance))
     return {f"PGD, against Square ({queries} queries)": (*no_weaker("long", "black box"), "a hidden or wrong gradient"),
             "PGD of 40 steps, against 10 steps": (*no_weaker("long", "short"), "steps that lead nowhere"),
-            "PGD, against steps that adapt": (left["long"], left["adaptive"] + at_most(LOOSE), "too few or too coarse steps"),
+            "PGD, against steps that adapt": (left["long"], (left["adaptive"] + at_most(LOOSE)).clamp_max(1),
+                                              "too few or too coarse steps"),
             f"PGD at ε = {half:g}": (left["large"], at_most(MISSED), "an attack that misses what is surely there"),
             "FGSM, against random signs": (*no_weaker("fgsm", "random"), "a gradient no better than noise"),
-            "share of zero gradients": (blind_share(rule, x, y), at_most(BLIND_LIMIT), "saturated units, or a saturated loss"),
-            "answers that change when asked again": (_fickle(rule, x), torch.zeros_like(left["long"]), "chance in the answers")}
+            "share of zero gradients": (blind_share(rule, x, y), at_most(BLIND_LIMIT),
+                                        "saturated units, or a saturated loss"),
+            "answers that change when asked again": (_fickle(rule, x), at_most(0), "chance in the answers")}
 
 @torch.no_grad()
 def _fickle(rule, x: Tensor) -> Tensor:
-    "The share of images (S,) whose logits differ by more than a thousandth of their range when the same image is shown again."
+    "The share of images (S,) whose logits differ by over a thousandth of their range when they are shown again."
     a, b = rule.predict(x), rule.predict(x)
     return ((a - b).abs().amax(-1) > 1e-3 * (a.amax(-1) - a.amin(-1))).double().mean(-1).cpu()
 
@@ -590,7 +606,8 @@ def checks_table(
         if tried.empty: return "at chance"
         mark = ("✓" if r.passed.all() else "✗") + (f" ({guess} at chance)" if guess else "")
         return f"{100 * tried.found.mean():.1f} ≤ {100 * tried.limit.mean():.1f} {mark}"
-    table = _told(checks).groupby(["check", "rule"], sort=False)[["found", "limit", "passed", "at_chance"]].apply(cell).unstack()
+    cells = _told(checks).groupby(["check", "rule"], sort=False)[["found", "limit", "passed", "at_chance"]]
+    table = cells.apply(cell).unstack()
     return table.loc[checks.check.unique(), checks.rule.unique()].rename_axis(index=None, columns=None)
 
 def red_line(checks) -> str:
@@ -598,13 +615,15 @@ def red_line(checks) -> str:
     checks = _told(checks)
     failed, seeds = checks[~checks.passed], checks.groupby("rule").seed.nunique()
     def said(rule, check, r):
-        found = f"{100 * r.found.mean():.1f}% where at most {100 * r.limit.mean():.1f}% was expected ({len(r)} of {seeds[rule]} seeds)"
+        much, most = 100 * r.found.mean(), 100 * r.limit.mean()
+        found = f"{much:.1f}% where at most {most:.1f}% was expected ({len(r)} of {seeds[rule]} seeds)"
         return f"{check}, {found}" + (f", which points to {r.suspects.iloc[0]}" if r.suspects.iloc[0] else "")
-    lines = [f"{rule}: " + "; ".join(said(rule, c, r) for c, r in f.groupby("check", sort=False)) for rule, f in failed.groupby("rule", sort=False)]
+    lines = [f"{rule}: " + "; ".join(said(rule, c, r) for c, r in f.groupby("check", sort=False))
+             for rule, f in failed.groupby("rule", sort=False)]
     return "Robustness not to be believed. " + ". ".join(lines) + "." if lines else ""
 
 def _told(checks):
-    "Checks with all of their columns: those that were stored before they said who is at chance, and what they suspect, say neither."
+    "Checks with all of their columns: older tables don't say who is at chance, nor what a check suspects."
     missing = {k: v for k, v in {"at_chance": False, "suspects": ""}.items() if k not in checks}
     return checks.assign(passed=checks.passed.astype(bool), **missing)
 

@@ -26,7 +26,8 @@ def _slopes(rule: Rule, x: Tensor) -> tuple[Tensor, Tensor]:
     "Logits (S, N, classes), and the gradient of each with respect to the pixels, (classes, S, N, pixels)."
     x = x.expand(rule.net.replicas, *x.shape[-2:]).detach().clone().requires_grad_()
     z = rule.predict(x)
-    return z.detach(), torch.stack([torch.autograd.grad(z[..., c].sum(), x, retain_graph=True)[0] for c in range(z.shape[-1])])
+    slope = lambda c: torch.autograd.grad(z[..., c].sum(), x, retain_graph=True)[0]
+    return z.detach(), torch.stack([slope(c) for c in range(z.shape[-1])])
 
 def jacobian_norm(rule: Rule, x: Tensor, y: Tensor) -> Tensor:
     "Mean over images of the Frobenius norm of the logits' Jacobian with respect to the pixels, (S,)."
@@ -38,7 +39,8 @@ def to_boundaries(
     y: Tensor,         # (N,) or (S, N)
     norm: str = "l2",  # or "linf": how far each pixel must move
 ) -> Tensor:           # (S, N, classes)
-    "The distance to each class's boundary, to first order, in units of the pixel range; 0 where that class already leads, infinite for the right class."
+    """The distance to each class's boundary, to first order, in units of the pixel range.
+    It is 0 where that class already leads, and infinite for the right class."""
     z, slopes = _slopes(rule, x)
     own = y.expand(z.shape[:-1])[..., None]
     right = slopes.movedim(0, -2).gather(-2, own[..., None].expand(*own.shape, x.shape[-1]))[..., 0, :]
@@ -47,7 +49,7 @@ def to_boundaries(
     return far.clamp_min(0).scatter(-1, own, torch.inf)
 
 def linear_margin(rule: Rule, x: Tensor, y: Tensor) -> Tensor:
-    "Median over images of the Euclidean distance to the nearest boundary, to first order, in units of the pixel range; 0 for a wrong answer. (S,)"
+    "Median over images of the Euclidean distance to the nearest boundary, to first order; 0 for a wrong answer. (S,)"
     return to_boundaries(rule, x, y).amin(-1).median(-1).values
 
 # %% ../nbs/33_mediators.ipynb #measured
@@ -69,10 +71,10 @@ def smallest_fooling(
     rounds: int = 8,    # attacks on each image, each at an ε of its own
     seed: int = 0,      # of the attack's random starts
 ) -> Tensor:            # (S, N)
-    "The smallest ε at which each image was found to fool each replica, in units of the pixel range: 0 for a wrong answer, infinite where nothing did."
-    S, attack, rounds = rule.net.replicas, _Nearest(0.1, norm), whole(rounds, "rounds")
-    x, y, keys = x.expand(S, *x.shape[-2:]), y.expand(S, y.shape[-1]), image_keys(x, stream(seed, "margin")).expand(S, y.shape[-1])
-    pieces = zip(*(t.split(max(1, AT_ONCE // S), 1) for t in (x, y, keys)))
+    "The smallest ε at which each image was found to fool each replica: 0 for a wrong answer, infinite if nothing did."
+    S, N, attack, rounds = rule.net.replicas, y.shape[-1], _Nearest(0.1, norm), whole(rounds, "rounds")
+    own = x.expand(S, N, x.shape[-1]), y.expand(S, N), image_keys(x, stream(seed, "margin")).expand(S, N)
+    pieces = zip(*(t.split(max(1, AT_ONCE // S), 1) for t in own))
     return torch.cat([_bisected(rule, attack, *piece, rounds) for piece in pieces], 1)
 
 def _bisected(rule: Rule, attack: APGD, x: Tensor, y: Tensor, keys: Tensor, rounds: int) -> Tensor:
@@ -108,7 +110,8 @@ def measured_margin(
     "Median over images of the smallest ε that was found to fool, (S,): no smaller than the true one."
     return smallest_fooling(rule, x, y, norm).median(-1).values
 
-MEDIATORS = {"weight-norm": weight_norm, "jacobian": jacobian_norm, "linear-margin": linear_margin, "margin-l2": measured_margin, "margin-linf": partial(measured_margin, norm="linf")}
+MEDIATORS = {"weight-norm": weight_norm, "jacobian": jacobian_norm, "linear-margin": linear_margin,
+             "margin-l2": measured_margin, "margin-linf": partial(measured_margin, norm="linf")}
 
 # %% ../nbs/33_mediators.ipynb #mediators
 def mediators(
@@ -125,8 +128,10 @@ def known_mediator(
     name: str,
 ) -> str:
     "`name`, if it is in `MEDIATORS`; else a `BadInput` that says what to ask for."
-    if name == "margin": raise BadInput("the mediator 'margin' was the distance to the runner-up's boundary, to first order. Ask for 'linear-margin', the same to the "
-                                        "nearest boundary of all classes, or for 'margin-l2' or 'margin-linf', which are measured by attacks. Tables that hold a column 'margin' can be read as before.")
+    if name == "margin":
+        raise BadInput("the mediator 'margin' was the distance to the runner-up's boundary, to first order. Ask for "
+                       "'linear-margin', the same to the nearest boundary of all classes, or for 'margin-l2' or "
+                       "'margin-linf', which are measured by attacks. Tables that hold a column 'margin' can be read as before.")
     return choose(name, MEDIATORS, "mediator")
 
 # %% ../nbs/33_mediators.ipynb #together
@@ -136,10 +141,13 @@ def together(
     b: str,              # another, such as the accuracy under noise
     by: str = "rule",    # the column that says which networks belong together
 ) -> dict:
-    "Spearman's ρ over all networks, `between` the means of the groups, and `within` groups (the mean of theirs), with the number of networks and of groups."
+    """Spearman's ρ over all networks, `between` the means of the groups, and `within` groups (the mean of theirs).
+    With it come the numbers of networks, `n`, and of `groups`; NaN where there are too few, or all are alike."""
     from scipy.stats import spearmanr  # which takes a while to import
     table = table[[by, a, b]].dropna()
-    rho = lambda t: float(spearmanr(t[a], t[b]).statistic) if len(t) > 2 and min(t[a].nunique(), t[b].nunique()) > 1 else np.nan
+    varied = lambda t: len(t) > 2 and min(t[a].nunique(), t[b].nunique()) > 1
+    rho = lambda t: float(spearmanr(t[a], t[b]).statistic) if varied(t) else np.nan
     own = [rho(t) for _, t in table.groupby(by)]
     within = float(np.nanmean(own)) if np.isfinite(own).any() else np.nan
-    return {"networks": rho(table), "between": rho(table.groupby(by)[[a, b]].mean()), "within": within, "n": len(table), "groups": len(own)}
+    between = rho(table.groupby(by)[[a, b]].mean())
+    return {"networks": rho(table), "between": between, "within": within, "n": len(table), "groups": len(own)}

@@ -155,7 +155,7 @@ def evenly(
     task: Task,
     images: int | None, # how many; None: all
 ) -> tuple[Tensor, Tensor]:
-    "That many test images and their labels, spread over all: the first half of a test set may be the easier one, as MNIST's is."
+    "That many test images and their labels, spread over all: the first half of MNIST's, say, is the easier one."
     n = len(task.y_test)
     some = torch.arange(n) if images is None or images >= n else torch.arange(whole(images, "images")) * n // images
     return task.x_test[some], task.y_test[some]
@@ -169,7 +169,7 @@ def attack_checks(
     seed: int = 0,
     name: str | None = None, # for the table
 ) -> pd.DataFrame:
-    "`masking_checks` at the middle one of the attacks' L∞ sizes (0.1 if there are none); empty if nothing is attacked."
+    "`masking_checks` at the middle one of the attacks' L∞ sizes (0.1 if none is L∞); empty if nothing is attacked."
     attacks = [a for a in attacks if isinstance(a, Attack)]
     if not attacks: return pd.DataFrame()
     sizes = sorted({a.level for a in attacks if a.norm == "linf" and a.level}) or [0.1]
@@ -187,7 +187,8 @@ def suite_checks(
     "`attack_checks` of each rule, for the attacks and sizes of the suite; empty if nothing was attacked."
     tried = results[(results.kind == "attack") & (results.level > 0)][["perturbation", "level"]].drop_duplicates()
     attacks = [perturbation(f"{p}:{level}") for p, level in tried.itertuples(index=False)]
-    checked = [attack_checks(rule, task, attacks, images, queries, seed, name) for name, rule in named_rules(models).items()]
+    rules = named_rules(models).items()
+    checked = [attack_checks(rule, task, attacks, images, queries, seed, name) for name, rule in rules]
     return pd.concat(checked, ignore_index=True)
 
 # %% ../nbs/22_robustness.ipynb #area

@@ -431,7 +431,7 @@ def test_tutorial_03_a_factor_uncovers_the_gradient():
     with torch.no_grad():
         for p in bare.parameters(): p.mul_(0.001)
     assert torch.equal(bare.predict(x).argmax(-1), rule.predict(x).argmax(-1))
-    assert blind_share(rule, x, y).min() == 1 and blind_share(bare, x, y).max() == 0
+    assert blind_share(rule, x, y).min() == 1 and abs(blind_share(bare, x, y) - 0.4).max() < 0.1
     assert evaluate(rule, x, y, PGD(0.2))["accuracy"].min() > 0.95 and evaluate(bare, x, y, PGD(0.2))["accuracy"].mean() < 0.6
     assert transfer(bare, rule, x, y, PGD(0.2, early=False)).mean() < 0.65
 

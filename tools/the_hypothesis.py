@@ -25,7 +25,7 @@ STUDY = Study(
     rules=CHEAP + DEAR, tasks=("mnist",), classes=(10,), seeds=10, hidden=(256, 256), act="tanh", epochs=15, batch_size=64, schedule="linear", images=2000,
     perturbations=("gaussian:0.1", "gaussian:0.2", "gaussian:0.3", "gaussian:0.4", "gaussian:0.5", "salt-and-pepper:0.1", "salt-and-pepper:0.2", "salt-and-pepper:0.3",
                    "hidden-noise:0.5", "hidden-noise:1.0", "fgsm:0.05", "fgsm:0.1", "fgsm:0.2", "pgd:0.05", "pgd:0.1"),
-    watch=("gaussian:0.3",), mediators=("weight-norm", "jacobian", "margin"))
+    watch=("gaussian:0.3",), mediators=("weight-norm", "jacobian", "linear-margin"))
 PARTS = {  # in the order in which they are worth having
     "core": [(r, t, 10) for t in ("mnist", "fashion-mnist") for r in CHEAP[:2]],
     "mnist": [(r, "mnist", 10) for r in (*CHEAP[:4], *NOISY, *CHEAP[4:])],
