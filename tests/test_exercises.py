@@ -231,7 +231,9 @@ def test_11_updates_most_of_the_noise_is_its_own(digits):
 def test_11_updates_signs_are_not_enough(digits):
     for name, low, high in (("usf", 0.9, 0.97), ("brsf", 0.85, 0.95), ("fa", 0.6, 0.8)):
         hidden, output = qualities(name, name, digits).values()
-        assert (hidden["bias"].mean() > 3 * hidden["bias_error"].mean()) and low < hidden["aim"].mean() < high and output["bias"].abs().max() < 1e-6
+        aim = hidden["aim"][hidden["aim"].isfinite()]  # it isn't defined where the bias is lost in its error
+        assert len(aim) >= 4 and low < aim.mean() < high
+        assert hidden["bias"].mean() > 3 * hidden["bias_error"].mean() and output["bias"].abs().max() < 1e-6
 
 
 def test_11_updates_another_yardstick(digits):
