@@ -8,7 +8,7 @@ __all__ = ['BadInput', 'RunFailed', 'expect_fail', 'choose', 'whole', 'real', 'r
            'find_rule', 'own_rules', 'adopt']
 
 # %% ../nbs/00_core.ipynb #imports
-import ast, difflib, importlib.util, math, numbers, os, re, sys, tempfile, warnings, zlib
+import ast, difflib, importlib.util, math, numbers, os, re, sys, warnings, zlib
 from functools import cache
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -32,9 +32,11 @@ def expect_fail(
     try: yield
     except error as e:
         missing = [w for w in words if w not in str(e)]
-        if missing: raise AssertionError(f"the message lacks {missing}: {e}") from e
+        if missing:
+            raise AssertionError(f"the message lacks {missing}: {e}") from e
         print(f"{type(e).__name__}: {e}")
-    else: raise AssertionError(f"{error.__name__} was expected, and nothing failed")
+    else:
+        raise AssertionError(f"{error.__name__} was expected, and nothing failed")
 
 # %% ../nbs/00_core.ipynb #choose
 def choose(
@@ -58,8 +60,10 @@ def whole(value, what: str, least: int = 1) -> int:
 
 def real(value, what: str, least: float = 0.0, most: float = float("inf")) -> float:
     "`value` as a finite number from `least` to `most`, or a `BadInput` that names `what`."
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value) or not least <= value <= most:
-        raise BadInput(f"{what} must be {f'a number of at least {least:g}' if most == math.inf else f'between {least:g} and {most:g}'}; {value!r} was given.")
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or not least <= value <= most:
+        bounds = f"a number of at least {least:g}" if most == math.inf else f"between {least:g} and {most:g}"
+        raise BadInput(f"{what} must be {bounds}; {value!r} was given.")
     return float(value)
 
 # %% ../nbs/00_core.ipynb #options
@@ -74,7 +78,8 @@ def read_options(
     "Options from text."
     parts = [p for p in re.split(r",(?![^()\[\]]*[)\]])", text) if p.strip()]
     bad = [p for p in parts if "=" not in p]
-    if bad: raise BadInput(f"{bad[0]!r} is not an option; write name=value.")
+    if bad:
+        raise BadInput(f"{bad[0]!r} is not an option; write name=value.")
     return {n.strip(): read_value(v.strip()) for n, v in (p.split("=", 1) for p in parts)}
 
 # %% ../nbs/00_core.ipynb #stream
@@ -96,8 +101,9 @@ def pick_device(
     if str(device) == "auto": return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try: return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError, NotImplementedError) as e:
-        have = "cpu" + (f" and {torch.cuda.device_count()} CUDA device(s)" if torch.cuda.is_available() else "; no CUDA device is visible to torch")
-        raise BadInput(f"device {str(device)!r} is not available here (there is {have}). Use device='auto'.") from e
+        cuda = (f" and {torch.cuda.device_count()} CUDA device(s)" if torch.cuda.is_available() else
+                "; no CUDA device is visible to torch")
+        raise BadInput(f"device {str(device)!r} is not available here (there is cpu{cuda}). Use device='auto'.") from e
 
 # %% ../nbs/00_core.ipynb #atomic
 class CannotWrite(RunFailed):
@@ -109,7 +115,8 @@ def written_whole(
 ):
     "Yield a temporary path; on leaving, it becomes `path` in one step. If anything fails, `path` is as it was."
     path = Path(path)
-    if path.is_dir(): raise BadInput(f"{path} is a folder; give the name of a file.")
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder; give the name of a file.")
     tmp = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -151,13 +158,15 @@ def register(
     lr_adam: float | tuple | None = None, # the same under Adam
     lr_deep: float | tuple | None = None, # under SGD with several hidden layers, or other units than sigmoids; None: `lr`
 ):
-    "Decorator: make the function `net, **options -> Rule` known as rule `name`. A later definition replaces an earlier one."
+    "Decorator: make `net, **options -> Rule` known as rule `name`. A later definition replaces an earlier one."
     def known(factory):
         mine = name in _live and _live[name][0].module == "__main__"
-        if mine and factory.__module__ != "__main__": return factory  # a module that is imported late must not undo a user's cell
+        # a module that is imported late must not undo a user's cell
+        if mine and factory.__module__ != "__main__": return factory
         summary = (factory.__doc__ or "").strip().split("\n")[0]
         notebook = "this session" if factory.__module__ == "__main__" else ""
-        card = Card(name, equation, sees, paper, lr, summary, notebook, factory.__module__, factory.__name__, lr_adam, lr_deep)
+        card = Card(name, equation, sees, paper, lr, summary, notebook, factory.__module__, factory.__name__,
+                    lr_adam, lr_deep)
         _live[name] = card, factory
         return factory
     return known
@@ -186,7 +195,8 @@ def _sources():
     for module in sorted({e.module for e in entry_points(group="bioplaus.rules")}):
         try: yield module, Path(importlib.util.find_spec(module).origin).read_text(encoding="utf-8")
         except (ImportError, AttributeError, OSError) as e:
-            warnings.warn(f"the entry point bioplaus.rules names {module}, which cannot be read ({e}); its rules are left out.")
+            warnings.warn(f"the entry point bioplaus.rules names {module}, which cannot be read ({e}); "
+                          "its rules are left out.")
 
 @cache
 def _scanned(path: tuple) -> dict[str, Card]:
@@ -214,7 +224,8 @@ def find_rule(
     known = cards()
     card = known[choose(name, known, "rule")]
     if name not in _live: importlib.import_module(card.module)
-    if name not in _live: raise RunFailed(f"{card.module} was imported and did not register {name!r}.")
+    if name not in _live:
+        raise RunFailed(f"{card.module} was imported and did not register {name!r}.")
     return _live[name][1]
 
 # %% ../nbs/00_core.ipynb #travel

@@ -31,7 +31,7 @@ class Task:
     shape: tuple        # one image, for pictures
     mean: float = 0.0   # (x − mean) / std is what a network sees
     std: float = 1.0
-    shown: Tensor | None = None # (n,), the share of all epochs after which each training image first appears; None: all from the start
+    shown: Tensor | None = None # (n,), the share of epochs before each training image first appears; None: all at once
 
     @property
     def n_in(self) -> int: return self.x_train.shape[1]
@@ -52,7 +52,8 @@ class Task:
 
     def __repr__(self):
         sizes = "/".join(str(len(y)) for y in (self.y_train, self.y_valid, self.y_test))
-        return f"Task({self.name}, classes {', '.join(map(str, self.classes))}; {sizes} training/validation/test images of {'×'.join(map(str, self.shape))})"
+        classes, shape = ", ".join(map(str, self.classes)), "×".join(map(str, self.shape))
+        return f"Task({self.name}, classes {classes}; {sizes} training/validation/test images of {shape})"
 
     def to(self, device) -> "Task":
         "The same task with its tensors on `device`."
@@ -69,23 +70,26 @@ def _wanted(
     if classes is None: return tuple(known)
     if isinstance(classes, int) and not isinstance(classes, bool):
         if 2 <= classes <= len(known): return tuple(known[:classes])
-        raise BadInput(f"classes={classes} was given; {name} has {len(known)}, and a task needs at least 2. Give a number from 2 to {len(known)} or a list of labels.")
+        raise BadInput(f"classes={classes} was given; {name} has {len(known)}, and a task needs at least 2. "
+                       f"Give a number from 2 to {len(known)} or a list of labels.")
     classes = tuple(classes)
     if len(classes) < 2 or len(set(classes)) < len(classes) or not set(classes) <= set(known):
-        raise BadInput(f"classes={list(classes)} was given; it must list at least 2 different labels out of {known} of {name}.")
+        raise BadInput(f"classes={list(classes)} was given; "
+                       f"it must list at least 2 different labels out of {known} of {name}.")
     return classes
 
 # %% ../nbs/00_data.ipynb #subset
 def _subset(x: np.ndarray, y: np.ndarray, classes: tuple) -> tuple[np.ndarray, np.ndarray]:
     "The rows whose label is in `classes`, with labels renumbered in that order."
-    if len(x) != len(y): raise BadInput(f"{len(x)} images and {len(y)} labels were given; there must be one label for each image.")
+    if len(x) != len(y):
+        raise BadInput(f"{len(x)} images and {len(y)} labels were given; there must be one label for each image.")
     keep = np.isin(y, classes)
     number = {c: i for i, c in enumerate(classes)}
     return x[keep], np.array([number[c] for c in y[keep].tolist()], dtype=np.int64)
 
 # %% ../nbs/00_data.ipynb #split
 def _shared_out(n: int, sizes: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    "`n` over the classes in proportion to their sizes. What rounding down leaves goes to the largest remainders, between equal ones by lot."
+    "`n` over the classes in proportion to their sizes; the rest goes to the largest remainders, between equals by lot."
     exact = sizes / sizes.sum() * n
     share, rest = exact.astype(int), exact % 1
     for r in np.unique(rest)[::-1]:
@@ -94,14 +98,19 @@ def _shared_out(n: int, sizes: np.ndarray, rng: np.random.RandomState) -> np.nda
 
 def _split(x: np.ndarray, y: np.ndarray, validation: float, seed: int):
     "x_train, y_train, x_valid, y_valid: a stratified, seeded split; labels are 0, 1, ..."
-    n, sizes, rng = math.ceil(real(validation, "validation (a share of the training images)", 0, 1) * len(y)), np.bincount(y), np.random.RandomState(seed)
-    if sizes.min() < 2: raise BadInput(f"class number {sizes.argmin()} has {sizes.min()} training image; to split off validation images, each class needs at least 2.")
+    n = math.ceil(real(validation, "validation (a share of the training images)", 0, 1) * len(y))
+    sizes, rng = np.bincount(y), np.random.RandomState(seed)
+    if sizes.min() < 2:
+        raise BadInput(f"class number {sizes.argmin()} has {sizes.min()} training image; "
+                       "to split off validation images, each class needs at least 2.")
     if not len(sizes) <= n <= len(y) - len(sizes):
-        raise BadInput(f"validation={validation} makes {n} validation images of {len(y)} training images; both parts need at least {len(sizes)}, one for each class.")
+        raise BadInput(f"validation={validation} makes {n} validation images of {len(y)} training images; "
+                       f"both parts need at least {len(sizes)}, one for each class.")
     kept = _shared_out(len(y) - n, sizes, rng)
     drawn = _shared_out(n, sizes - kept, rng)
     orders = [rng.permutation(np.flatnonzero(y == c)) for c in range(len(sizes))]
-    train, valid = (np.sort(np.concatenate(part)) for part in zip(*((o[:k], o[k:k + d]) for o, k, d in zip(orders, kept, drawn))))
+    train = np.sort(np.concatenate([o[:k] for o, k in zip(orders, kept)]))
+    valid = np.sort(np.concatenate([o[k:k + d] for o, k, d in zip(orders, kept, drawn)]))
     return x[train], y[train], x[valid], y[valid]
 
 # %% ../nbs/00_data.ipynb #build
@@ -116,11 +125,15 @@ def _task(name, train, test, classes, validation, seed, norm=None, valid=None) -
     parts = (x, y, *_subset(*valid, classes)) if valid else _split(x, y, validation, seed)
     parts = [_flat(p) if i % 2 == 0 else torch.from_numpy(p) for i, p in enumerate((*parts, *_subset(*test, classes)))]
     for x in parts[::2]:
-        if not len(x): raise BadInput("the training, validation or test images are none; each part needs some.")
+        if not len(x):
+            raise BadInput("the training, validation or test images are none; each part needs some.")
         if not (x.min() >= 0 and x.max() <= 1):  # NaN fails this, too
-            raise BadInput(f"pixels must lie in [0, 1], for noise and attacks are stated in that range; these lie in [{x.min():.3g}, {x.max():.3g}]. Rescale them first.")
+            raise BadInput("pixels must lie in [0, 1], for noise and attacks are stated in that range; "
+                           f"these lie in [{x.min():.3g}, {x.max():.3g}]. Rescale them first.")
     mean, std = norm or (parts[0].mean().item(), parts[0].std().item())
-    if not std: raise BadInput("all training pixels have the same value, so they cannot be normalised and hold nothing to learn.")
+    if not std:
+        raise BadInput("all training pixels have the same value, so they cannot be normalised "
+                       "and hold nothing to learn.")
     return Task(name, *parts, classes=classes, shape=tuple(train[0].shape[1:]), mean=mean, std=std)
 
 # %% ../nbs/00_data.ipynb #mini
@@ -129,23 +142,27 @@ def _mini():
     path = files("bioplaus") / "data_files" / "mnist-mini.npz"
     try:
         with path.open("rb") as f, np.load(f) as d: return (d["x"], d["y"]), (d["x_test"], d["y_test"])
-    except Exception as e: raise RunFailed(f"{path} is missing or corrupt ({e}); install bioplaus again.") from e
+    except Exception as e:
+        raise RunFailed(f"{path} is missing or corrupt ({e}); install bioplaus again.") from e
 
 def _digits():
     "scikit-learn's 8×8 digits; one fifth, drawn once and for all, is the test set."
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
     d = load_digits()
-    x, x_test, y, y_test = train_test_split((d.images / 16).astype(np.float32), d.target, test_size=0.2, stratify=d.target, random_state=0)
-    return (x, y), (x_test, y_test)
+    images, numbers = (d.images / 16).astype(np.float32), range(len(d.target))
+    train, test = train_test_split(numbers, test_size=0.2, stratify=d.target, random_state=0)
+    return (images[train], d.target[train]), (images[test], d.target[test])
 
 # %% ../nbs/00_data.ipynb #torchvision
 def _torchvision_datasets():
     "`torchvision.datasets`, also where torchvision's compiled operators don't fit this torch."
     try: from torchvision import datasets
     except RuntimeError as e:
-        if "torchvision::nms" not in str(e): raise
-        for m in [m for m in sys.modules if m.split(".")[0] == "torchvision"]: del sys.modules[m]  # what the failed import left
+        if "torchvision::nms" not in str(e):
+            raise
+        left = [m for m in sys.modules if m.split(".")[0] == "torchvision"]  # by the failed import
+        for m in left: del sys.modules[m]
         ops = torch.library.Library("torchvision", "FRAGMENT")
         ops.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         ops.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -173,7 +190,8 @@ def _check_raw(folder: Path, md5: dict):
     "An error that names the file, if one in `folder` is there and isn't the published one."
     for f in (folder / part for part in md5):
         if f.exists() and hashlib.md5(f.read_bytes()).hexdigest() != md5[f.name]:
-            raise RunFailed(f"{f} is corrupt or truncated ({f.stat().st_size} bytes; its md5 is not the published one). Delete it and load the task again.")
+            raise RunFailed(f"{f} is corrupt or truncated ({f.stat().st_size} bytes; its md5 is not "
+                            "the published one). Delete it and load the task again.")
 
 def _from_torchvision(kind: str):
     "((x, y), (x_test, y_test)) of torchvision's class `kind`, downloaded if absent."
@@ -184,8 +202,8 @@ def _from_torchvision(kind: str):
     if absent: print(f"downloading {kind} into {root} ($BIOPLAUS_DATA)", file=sys.stderr)
     try: parts = [getattr(_torchvision_datasets(), kind)(root, train=t, download=bool(absent)) for t in (True, False)]
     except (RuntimeError, OSError) as e:
-        raise RunFailed(f"{kind} is not in {root} and could not be downloaded ({e}). Set $BIOPLAUS_DATA to a folder that holds "
-                        f"{kind}/raw, or use the task 'mnist-mini', which needs no download.") from e
+        raise RunFailed(f"{kind} is not in {root} and could not be downloaded ({e}). Set $BIOPLAUS_DATA to a folder "
+                        f"that holds {kind}/raw, or use the task 'mnist-mini', which needs no download.") from e
     _check_raw(raw, _MD5[kind])
     return [(p.data.numpy(), p.targets.numpy()) for p in parts]
 
@@ -193,22 +211,33 @@ def _from_torchvision(kind: str):
 def _array(file: Path) -> np.ndarray:
     "A NumPy file, or an error that names it."
     try: return np.load(file, allow_pickle=False)
-    except FileNotFoundError as e: raise BadInput(f"{file} is missing. A folder of MNIST-C holds train_images.npy, train_labels.npy, test_images.npy and test_labels.npy.") from e
-    except (ValueError, EOFError, OSError) as e: raise RunFailed(f"{file} is corrupt or not a NumPy file ({e}). Unpack the archive again.") from e
+    except FileNotFoundError as e:
+        raise BadInput(f"{file} is missing. A folder of MNIST-C holds train_images.npy, train_labels.npy, "
+                       "test_images.npy and test_labels.npy.") from e
+    except (ValueError, EOFError, OSError) as e:
+        raise RunFailed(f"{file} is corrupt or not a NumPy file ({e}). Unpack the archive again.") from e
 
 def _published(folder: Path, part: str):
     "(images, labels) of one part of a folder, checked."
-    (x, y), file = (_array(folder / f"{part}_{what}.npy") for what in ("images", "labels")), folder / part
-    if x.dtype != np.uint8 or x.shape[1:] not in ((28, 28), (28, 28, 1)): raise BadInput(f"{file}_images.npy holds {x.dtype} of shape {x.shape}; MNIST-C's images are bytes (uint8) of shape (n, 28, 28, 1).")
-    if y.ndim != 1 or y.dtype.kind not in "iu" or not set(np.unique(y)) <= set(range(10)): raise BadInput(f"{file}_labels.npy must hold one whole number from 0 to 9 for each image; it holds {y.dtype} of shape {y.shape}.")
+    file = folder / part
+    x, y = (_array(folder / f"{part}_{what}.npy") for what in ("images", "labels"))
+    if x.dtype != np.uint8 or x.shape[1:] not in ((28, 28), (28, 28, 1)):
+        raise BadInput(f"{file}_images.npy holds {x.dtype} of shape {x.shape}; "
+                       "MNIST-C's images are bytes (uint8) of shape (n, 28, 28, 1).")
+    if y.ndim != 1 or y.dtype.kind not in "iu" or not set(np.unique(y)) <= set(range(10)):
+        raise BadInput(f"{file}_labels.npy must hold one whole number from 0 to 9 for each image; "
+                       f"it holds {y.dtype} of shape {y.shape}.")
     return x.reshape(len(x), 28, 28), y.astype(np.int64)
 
+# %% ../nbs/00_data.ipynb #find-mnist-c
 def _mnist_c(root: str | Path | None, corruption: str):
     "((x, y), (x_test, y_test)) of one corruption of the published MNIST-C."
     root = Path(root).expanduser() if root else data_folder()
     home = root / "mnist_c" if (root / "mnist_c").is_dir() else root
     have = sorted(f.parent.name for f in home.glob("*/test_images.npy"))
-    if not have: raise BadInput(f"there is no MNIST-C in {root}: no folder in it holds test_images.npy. Get mnist_c.zip from https://zenodo.org/records/3239543, unpack it, and say where with root=.")
+    if not have:
+        raise BadInput(f"there is no MNIST-C in {root}: no folder in it holds test_images.npy. Get mnist_c.zip from "
+                       "https://zenodo.org/records/3239543, unpack it, and say where with root=.")
     folder = home / choose(corruption, have, f"corruption of MNIST-C in {home}")
     return _published(folder, "train"), _published(folder, "test")
 
@@ -228,26 +257,30 @@ def imbalanced(
 ) -> Task:
     "The task with training classes whose sizes fall geometrically."
     shares = real(ratio, "imbalance", 1e-6, 1) ** (np.arange(task.n_classes) / (task.n_classes - 1))
-    return _thinned(task, [max(1, round(s * n)) for s, n in zip(shares, task.y_train.bincount(minlength=task.n_classes).tolist())], seed)
+    there = task.y_train.bincount(minlength=task.n_classes).tolist()
+    return _thinned(task, [max(1, round(s * n)) for s, n in zip(shares, there)], seed)
 
+def _thinned(task: Task, sizes: list[int], seed: int) -> Task:
+    "`sizes[c]` training images of class c, drawn once and for all, in their old order."
+    order = torch.randperm(len(task.y_train), generator=stream(seed, "thinned")).to(task.y_train.device)
+    keep = torch.cat([order[task.y_train[order] == c][:n] for c, n in enumerate(sizes)]).sort().values
+    shown = None if task.shown is None else task.shown[keep]
+    return replace(task, x_train=task.x_train[keep], y_train=task.y_train[keep], shown=shown)
+
+# %% ../nbs/00_data.ipynb #late
 def late(
     task: Task,
     label: int,       # as in `task.classes`
     seed: int = 0,    # not needed
 ) -> Task:
     "The task with one class that comes in the second half of the training."
-    if label not in task.classes: raise BadInput(f"late={label} was given; this task has classes {list(task.classes)}.")
+    if label not in task.classes:
+        raise BadInput(f"late={label} was given; this task has classes {list(task.classes)}.")
     return replace(task, shown=torch.where(task.y_train == task.classes.index(label), 0.5, 0.0))
-
-def _thinned(task: Task, sizes: list[int], seed: int) -> Task:
-    "`sizes[c]` training images of class c, drawn once and for all, in their old order."
-    order = torch.randperm(len(task.y_train), generator=stream(seed, "thinned")).to(task.y_train.device)
-    keep = torch.cat([order[task.y_train[order] == c][:n] for c, n in enumerate(sizes)]).sort().values
-    return replace(task, x_train=task.x_train[keep], y_train=task.y_train[keep], shown=None if task.shown is None else task.shown[keep])
 
 CONDITIONS = {"few": few, "imbalance": imbalanced, "late": late}
 
-# %% ../nbs/00_data.ipynb #load
+# %% ../nbs/00_data.ipynb #sources
 SOURCES = {  # name -> (how to read it, the seed course's mean and std of its training pixels)
     "mnist-mini": (_mini, (0.1307, 0.3081)),
     "mnist": (lambda: _from_torchvision("MNIST"), (0.1307, 0.3081)),
@@ -256,8 +289,11 @@ SOURCES = {  # name -> (how to read it, the seed course's mean and std of its tr
     "mnist-c": (_mnist_c, (0.1307, 0.3081)),  # the only one that asks where, and which
 }
 
+# %% ../nbs/00_data.ipynb #load
 def load_task(
-    name: str,                  # "mnist-mini", "mnist", "fashion-mnist", "digits", or "mnist-c:fog" and the like ("mnist-c" is its identity); the others may have conditions, "mnist:few=10"
+    # "mnist-mini", "mnist", "fashion-mnist", "digits", or "mnist-c:fog" and the like ("mnist-c" is its identity);
+    # the others may have conditions, "mnist:few=10"
+    name: str,
     classes=None,               # None: all; n: the first n; a list of labels, renumbered in its order
     normalise: str = "standard",# "standard": zero mean, unit variance; "unit": the network sees [0, 1]
     validation: float = 0.1,    # share of the training images to validate on
@@ -268,8 +304,10 @@ def load_task(
     "Load a classification task, split and on its device. Validation images are taken from the training images only."
     source, _, part = name.partition(":")
     read, norm = SOURCES[choose(source, SOURCES, "task")]
-    if source != "mnist-c" and root: raise BadInput(f"only mnist-c has a root; {name!r} with root={str(root)!r} was given.")
-    conditions = {} if source == "mnist-c" else {choose(k, CONDITIONS, f"condition of {source}"): v for k, v in read_options(part).items()}
+    if source != "mnist-c" and root:
+        raise BadInput(f"only mnist-c has a root; {name!r} with root={str(root)!r} was given.")
+    conditions = {} if source == "mnist-c" else read_options(part)
+    for k in conditions: choose(k, CONDITIONS, f"condition of {source}")
     choose(normalise, ("standard", "unit"), "normalisation")
     whole(seed, "seed", 0)
     device = pick_device(device)
@@ -292,16 +330,28 @@ def from_tensors(
 ) -> Task:
     "A `Task` from tensors or arrays; classes are the sorted labels of `y_train`."
     choose(normalise, ("standard", "unit"), "normalisation")
-    if (x_valid is None) != (y_valid is None): raise BadInput("x_valid and y_valid go together; one of them is missing.")
+    if (x_valid is None) != (y_valid is None):
+        raise BadInput("x_valid and y_valid go together; one of them is missing.")
     pairs = [(torch.as_tensor(x).cpu().to(torch.float32).numpy(), torch.as_tensor(y).cpu().numpy())
              for x, y in ((x_train, y_train), (x_test, y_test), (x_valid, y_valid)) if x is not None]
-    if any(y.ndim != 1 for _, y in pairs): raise BadInput(f"labels must be one number for each image; their shapes are {[y.shape for _, y in pairs]}.")
-    classes = tuple(sorted(set(pairs[0][1].tolist())))
-    strange = set().union(*(p[1].tolist() for p in pairs[1:])) - set(classes)
-    if strange: raise BadInput(f"labels {sorted(strange)} are tested and never trained; the training labels are {list(classes)}.")
-    if len({p[0].shape[1:] for p in pairs}) > 1: raise BadInput(f"training, test and validation images differ in shape: {[p[0].shape[1:] for p in pairs]}.")
+    classes = _classes_of(pairs)
     _wanted(classes, list(classes), name)
     norm = (0.0, 1.0) if normalise == "unit" else None
     return _task(name, *pairs[:2], classes, validation, seed, norm, *pairs[2:]).to(device)
 
 Task.from_tensors = staticmethod(from_tensors)
+
+# %% ../nbs/00_data.ipynb #fitting
+def _classes_of(pairs: list[tuple[np.ndarray, np.ndarray]]) -> tuple:
+    "The sorted labels of the first pair (images, labels), if all others fit to it."
+    if any(y.ndim != 1 for _, y in pairs):
+        raise BadInput(f"labels must be one number for each image; their shapes are {[y.shape for _, y in pairs]}.")
+    classes = tuple(sorted(set(pairs[0][1].tolist())))
+    strange = set().union(*(y.tolist() for _, y in pairs[1:])) - set(classes)
+    if strange:
+        raise BadInput(f"labels {sorted(strange)} are tested and never trained; "
+                       f"the training labels are {list(classes)}.")
+    shapes = [x.shape[1:] for x, _ in pairs]
+    if len(set(shapes)) > 1:
+        raise BadInput(f"training, test and validation images differ in shape: {shapes}.")
+    return classes
