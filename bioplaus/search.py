@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np, pandas as pd, torch
+import pandas as pd, torch
 from tqdm.auto import tqdm
 from .core import BadInput, cards, choose, whole, written_whole
 from .data import Task, load_task

@@ -3,7 +3,7 @@ import contextlib, io, warnings
 
 import numpy as np, pytest, torch
 from bioplaus.core import stream
-from bioplaus.representations import RDM, rdm
+from bioplaus.representations import rdm
 from bioplaus.similarity import _alike, _dual, bootstrap_rsa, cka, noise_ceiling, rsa
 
 with warnings.catch_warnings():
