@@ -330,7 +330,8 @@ def unsettled(trained: Rule, task: Task, feedback: str, tau: float, steps: int) 
 def settling(feedback: str, taus=(1.5, 2.0, 3.0, 4.0, 6.0), most: int = 40) -> tuple[float, int] | None:
     "(time constant, steps) with the fewest steps in which 95% settle in a trained network; None beyond `most` steps."
     task = load_task("mnist-mini", device="cpu")
-    trained = fit(stacked(task, f"dfc-ssa:feedback={feedback!r}", WIDE, 1, "tanh"), task, epochs=5, progress=False).rule
+    rule = stacked(task, f"dfc-ssa:feedback={feedback!r}", WIDE, 1, "tanh")
+    trained = fit(rule, task, epochs=5, lr=1.0, progress=False).rule  # not the card's: see below
     for steps in range(3, most + 1):
         for tau in taus:
             if unsettled(trained, task, feedback, tau, steps) <= 0.05: return tau, steps
