@@ -15,11 +15,12 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 from .clamping import contrastive
-from .core import BadInput, choose, real, register, whole
+from .core import BadInput, choose, normal, real, register, whole
 from .feedback import DirectFeedback
 from .hebbian import Hebb, oja
-from .network import MLP, affine, product
-from .rule import LOSSES, Delta, Rule, Teacher, mean_outer, normal, one_hot
+from .network import MLP, State, passes
+from .products import mean_outer, project
+from .rule import LOSSES, Delta, Rule, Teacher, one_hot
 
 # %% ../nbs/06_control.ipynb #controller
 @dataclass(frozen=True)
@@ -87,20 +88,17 @@ def sweep(
     push: list[Tensor], # apical input of each layer (S, N, units)
     v=None,             # the somata a time step ago; None: as if settled
     tau_v: float = 1.0,
-) -> list[tuple]:
-    "(activity below, basal prediction, soma) of every layer after one time step."
-    states, pre = [], phases[0].pre
-    for l, (W, b, act) in enumerate(rule.layers(rule.output)):
-        v_hat = phases[0].v if l == 0 else affine(pre, W, b)  # the image doesn't change
-        soma = v_hat + push[l]
-        if v is not None and tau_v != 1: soma = v[l] + (soma - v[l]) / tau_v
-        states.append((pre, v_hat, soma))
-        pre = act.f(soma)
-    return states
+) -> list[State]:
+    "The state of every layer after one time step: what it sees, the basal prediction v̂, the soma v."
+    def soma(l: int, v_hat: Tensor) -> Tensor:
+        now = v_hat + push[l]
+        return now if v is None or tau_v == 1 else v[l] + (now - v[l]) / tau_v
+    held = [p.seen.held for p in phases]
+    return list(passes(rule, phases[0].seen, soma, v_hat=phases[0].v, held=held))  # the image doesn't change
 
 def pushed(u: Tensor, Qs: list[Tensor]) -> list[Tensor]:
     "Q_l u for every layer."
-    return [torch.bmm(u, Q[:, 0]) if Q.shape[1] == 1 else (u.unsqueeze(-2) @ Q).squeeze(-2) for Q in Qs]
+    return [project(u, Q[:, 0]) if Q.shape[1] == 1 else (u.unsqueeze(-2) @ Q).squeeze(-2) for Q in Qs]
 
 # %% ../nbs/06_control.ipynb #learned
 class Learned(Fixed):
@@ -122,23 +120,24 @@ class Learned(Fixed):
         Qs, widths = [Q[:, 0] for Q in self.at(rule, phases)], rule.net.sizes[1:]
         noise = normal(self.seeds, (phases[0].v.shape[-2], sum(widths)), Qs[0], "control", int(self.step))
         noise = noise.mul_(self.sigma).split(widths, -1)
-        effect = sweep(rule, phases, noise)[-1][2] - phases[-1].v
+        effect = sweep(rule, phases, noise)[-1].v - phases[-1].v
         for Q, xi in zip(Qs, noise):
-            apical = xi - torch.bmm(effect, Q) if self.corrected else xi
-            Q += self.rate * (mean_outer(effect, apical) / self.sigma**2 - self.decay * Q)
+            apical = xi - project(effect, Q) if self.corrected else xi
+            (mean_outer(effect, apical) / self.sigma**2).minus_own(self.decay).add_to(Q, self.rate)
         self.step += 1
 
 # %% ../nbs/06_control.ipynb #ideal
 def slopes(rule: Rule, phases) -> list[Tensor]:
     "φ′ of each hidden layer at the free activity."
-    return [rule.hidden.df(p.v, p.post) for p in phases[:-1]]
+    return [rule.hidden.slope(p.v, p.post) for p in phases[:-1]]
 
 def jacobian(rule: Rule, phases) -> list[Tensor]:
     "∂v_L/∂v_l of every layer, (S, N, classes, units)."
     v = phases[-1].v
     Js = [torch.eye(rule.net.sizes[-1], dtype=v.dtype, device=v.device).expand(*v.shape, -1)]
-    for W, slope in zip(list(rule.net.weights)[:0:-1], slopes(rule, phases)[::-1]):
-        Js.append(product(Js[-1].flatten(1, 2), W).unflatten(1, Js[-1].shape[1:3]) * slope.unsqueeze(-2))
+    for layer, above, slope in zip(rule.layers[:0:-1], phases[:0:-1], slopes(rule, phases)[::-1]):
+        J = layer.down(Js[-1].flatten(1, 2), above.seen).unflatten(1, Js[-1].shape[1:3])
+        Js.append(J * slope.unsqueeze(-2))
     return Js[::-1]
 
 # %% ../nbs/06_control.ipynb #ideal-weights
@@ -169,8 +168,8 @@ def loop_matrix(rule: Rule, phases, Qs: list[Tensor]) -> Tensor:
     "J Q of each sample, (S, N, classes, classes), by pushing the columns of Q forward."
     S, N, C = phases[-1].v.shape
     x = None
-    for Q, W, slope in zip(Qs, rule.net.weights, [*slopes(rule, phases), None]):
-        x = Q if x is None else product(x.flatten(1, 2), W.mT).unflatten(1, (N, C)).add_(Q)
+    for Q, layer, slope in zip(Qs, rule.layers, [*slopes(rule, phases), None]):
+        x = Q if x is None else layer.up(x.flatten(1, 2), layer.W).unflatten(1, (N, C)).add_(Q)
         if slope is not None: x = x * slope.unsqueeze(-2) if x is Q else x.mul_(slope.unsqueeze(-2))
     return x.expand(S, N, C, C).mT
 
@@ -194,6 +193,9 @@ class Control(Teacher):
         if net.depth < 2:
             raise BadInput(f"feedback control teaches hidden layers, and the sizes {net.sizes} have none; "
                            "give at least one hidden size.")
+        if any(layer.between for layer in net.layers):
+            raise BadInput("feedback control needs the Jacobian of every image, which is computed for layers with nothing "
+                           "between them; take backprop or a rule with feedback weights for this network.")
         own = isinstance(feedback, nn.Module)
         self.feedback = feedback if own else FEEDBACKS[choose(feedback, FEEDBACKS, "feedback")](net)
         self.how = choose(how, ("closed", "settled", "trajectory"), "how")
@@ -247,7 +249,7 @@ class Control(Teacher):
         for _ in range(self.steps):
             u = u_int + c.gain * e
             states = sweep(rule, phases, pushed(u, Qs), v, c.tau_v)
-            v = [soma for _, _, soma in states]
+            v = [state.v for state in states]
             e = error(v[-1])
             u_int = c.step(u_int, e)
             if self.how == "trajectory": kept.append(states)
@@ -278,9 +280,9 @@ def teach(
 ):
     "Fill in the taught values of all phases; several moments become several samples, so their changes are averaged."
     def chosen(taught, free): return taught if settled is None else torch.where(settled.unsqueeze(-1), taught, free)
-    rates = [states[1][0] for states in moments]  # of the first layer: what the second saw
+    rates = [states[1].seen.pre for states in moments]  # of the first layer: what the second saw
     for phase, states in zip(phases, zip(*moments)):
-        pres, v_hats, somata = zip(*states)
+        pres, v_hats, somata = zip(*((s.seen.pre, s.v_hat, s.v) for s in states))
         # the image stays, so what it meets may be averaged first: the same for a plasticity that is linear
         # in its own neuron, and cheaper
         if phase is phases[0]:

@@ -9,10 +9,10 @@ __all__ = ['backprop_decay', 'Smoothed', 'backprop_smooth', 'RandomFixed', 'dfc_
 from functools import partial
 
 from .control import Control, Controller, Fixed, pushed, sweep, teach
-from .core import real
+from .core import normal, real
 from .feedback import delta_decay
 from .network import MLP
-from .rule import LOSSES, Backprop, Delta, Loss, Rule, normal, one_hot, register
+from .rule import LOSSES, Backprop, Delta, Loss, Rule, one_hot, register
 
 # %% ../nbs/09_controls.ipynb #decay
 @register("backprop-decay", equation="ΔW = ⟨(v* − v̂) r₋ᵀ⟩ − λW",

@@ -11,9 +11,11 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from .core import choose, real, register, stream
-from .network import INITS, MLP, affine, product
-from .rule import LOSSES, Delta, Rule, Teacher, mean_outer, normal
+from .core import choose, normal, real, register, stream
+from .layers import INITS
+from .network import MLP
+from .products import mean_outer, project
+from .rule import LOSSES, Delta, Rule, Teacher, send_down
 
 # %% ../nbs/05_feedback.ipynb #random-weights
 def random_like(
@@ -56,8 +58,7 @@ class Feedback(Teacher):
 
     def forward(self, rule, phases, y):
         phases[-1].drive = self.loss.error(phases[-1].v, y)
-        for B, above, below in zip(reversed(self.feedback(rule)), phases[::-1], phases[-2::-1]):
-            below.drive = product(above.drive, B) * rule.hidden.df(below.v, below.post)
+        send_down(rule, phases, self.feedback(rule))
 
 # %% ../nbs/05_feedback.ipynb #dfa
 class DirectFeedback(Feedback):
@@ -66,14 +67,15 @@ class DirectFeedback(Feedback):
 
     def transposed(self, rule: Rule) -> list[Tensor]:
         "The product of all forward weights between a hidden layer and the output."
-        products = [rule.net.weights[-1]]
-        for W in reversed(list(rule.net.weights)[1:-1]): products.append(torch.bmm(products[-1], W))
-        return products[::-1]
+        W = rule.net.weights[-1]
+        ways = [torch.eye(W.shape[1], dtype=W.dtype, device=W.device).expand(len(W), -1, -1)]
+        for layer in reversed(rule.layers[1:]): ways.append(layer.down(ways[-1], layer.see(W.new_zeros(1, layer.takes))))
+        return ways[:0:-1]
 
     def forward(self, rule, phases, y):
         phases[-1].drive = self.loss.error(phases[-1].v, y)
         for B, below in zip(self.feedback(rule), phases):
-            below.drive = product(phases[-1].drive, B) * rule.hidden.df(below.v, below.post)
+            below.drive = rule.hidden.pull(project(phases[-1].drive, B), below.v, below.post)
 
 # %% ../nbs/05_feedback.ipynb #signs
 class SignFeedback(Feedback):
@@ -105,9 +107,9 @@ class SignFeedback(Feedback):
     def update(self, rule, phases): self.step += 1
 
 # %% ../nbs/05_feedback.ipynb #kp
-def delta_decay(drive, pre_taught, W, decay=0.001):
+def delta_decay(drive, pre_taught, W, decay=0.001, sites=1):
     "⟨(v* − v̂) r₋*ᵀ⟩ − λ W"
-    return mean_outer(drive, pre_taught) - decay * W
+    return (sites * mean_outer(drive, pre_taught)).minus_own(decay)
 
 class KolenPollack(Feedback):
     "Feedback weights that change as the forward weights do (Kolen & Pollack 1994; Akrout et al. 2019)."
@@ -115,8 +117,9 @@ class KolenPollack(Feedback):
 
     def params(self, l: int) -> list[nn.Parameter]: return [getattr(self, f"B{l + 1}")] if l else []
 
-    def update(self, rule, phases):
-        for l, (B, phase) in enumerate(zip(self.feedback(rule), phases[1:]), 1): rule.fill(B, l, phase)
+    def changes(self, rule, phases):
+        learning = [l for l in range(1, rule.net.depth) if rule.plasticity[l] is not None]
+        return {B: rule.change(l, phases[l], B) for l in learning for B in self.params(l)}
 
 # %% ../nbs/05_feedback.ipynb #mirror
 class WeightMirror(Feedback):
@@ -137,9 +140,9 @@ class WeightMirror(Feedback):
         Ws = list(rule.net.weights)[1:]
         widths = [W.shape[-1] for W in Ws]
         noise = normal(self.seeds, (self.samples, sum(widths)), Ws[0], "mirror", int(self.step))
-        for B, W, xi in zip(self.feedback(rule), Ws, noise.split(widths, -1)):
-            v = affine(xi, W)
-            B += self.rate * (mean_outer(v - v.mean(-2, keepdim=True), xi) - self.beta * B)  # σ = 1
+        for B, layer, xi in zip(self.feedback(rule), rule.layers[1:], noise.split(widths, -1)):
+            v = layer.up(xi, layer.W)
+            mean_outer(v - v.mean(-2, keepdim=True), xi).minus_own(self.beta).add_to(B, self.rate)  # σ = 1
         self.step += 1
 
 # %% ../nbs/05_feedback.ipynb #rules

@@ -14,7 +14,8 @@ import torch, torch.nn.functional as F
 from torch import Tensor, nn
 from .core import choose, real, register
 from .network import MLP
-from .rule import Free, Rule, mean_outer
+from .products import mean_outer, project
+from .rule import Free, Rule
 
 # %% ../nbs/03_hebbian.ipynb #hebb
 def hebb(post_taught, pre_taught):
@@ -27,13 +28,14 @@ def hebb_units(post_taught, pre_taught):
 
 def hebb_samples(post_taught, pre_taught):
     "⟨(r* − ⟨r*⟩)(r₋* − ⟨r₋*⟩)ᵀ⟩, the covariance"
-    return mean_outer(post_taught - post_taught.mean(-2, keepdim=True), pre_taught - pre_taught.mean(-2, keepdim=True))
+    centred = [r - r.mean(-2, keepdim=True) for r in (post_taught, pre_taught)]
+    return mean_outer(*centred)
 
 HEBB = {"none": hebb, "units": hebb_units, "samples": hebb_samples}
 
 def hebb_decay(post_taught, pre_taught, W, centre="none", decay=0.1):
     "Hebb − λ W"
-    return HEBB[centre](post_taught, pre_taught) - decay * W
+    return HEBB[centre](post_taught, pre_taught).minus_own(decay)
 
 def Hebb(
     centre: str = "none", # what is taken off: "none", the mean over "units" or over "samples" (covariance)
@@ -63,15 +65,15 @@ def effective_rank(
 # %% ../nbs/03_hebbian.ipynb #oja
 def oja(post_taught, pre_taught, W):
     "⟨y xᵀ⟩ − diag⟨y²⟩ W (Oja 1982)"
-    return mean_outer(post_taught, pre_taught) - post_taught.square().mean(-2).unsqueeze(-1) * W
+    return mean_outer(post_taught, pre_taught).minus_own(post_taught.square().mean(-2))
 
 def oja_subspace(post_taught, pre_taught, W):
     "⟨y xᵀ⟩ − ⟨y yᵀ⟩ W (Oja 1989)"
-    return mean_outer(post_taught, pre_taught) - mean_outer(post_taught, post_taught) @ W
+    return mean_outer(post_taught, pre_taught) - project(mean_outer(post_taught, post_taught).dense(), W)
 
 def sanger(post_taught, pre_taught, W):
     "⟨y xᵀ⟩ − tril⟨y yᵀ⟩ W (Sanger 1989)"
-    return mean_outer(post_taught, pre_taught) - mean_outer(post_taught, post_taught).tril() @ W
+    return mean_outer(post_taught, pre_taught) - project(mean_outer(post_taught, post_taught).dense().tril(), W)
 
 # %% ../nbs/03_hebbian.ipynb #bcm
 class BCM(nn.Module):
@@ -88,24 +90,24 @@ class BCM(nn.Module):
 
 # %% ../nbs/03_hebbian.ipynb #competition
 def fair_pace(y: Tensor) -> Tensor:
-    "How much units have won, (S, N, units), scaled so that one which won more than one image's worth of the batch learns as one that won just that."
+    "How much units have won, (S, N, units); one that won more than one image's worth of a batch is scaled to that."
     return y * (y.shape[-2] / y.sum(-2, keepdim=True).clamp(min=1))
 
 def soft_hebb(v_taught, current, pre_taught, W, tau=0.01, adapt=0.0):
     "yₖ (x − uₖ Wₖ) with y = softmax(u*/τ) (Moraitis et al. 2022); times |‖Wₖ‖ − 1|^adapt (Journé et al. 2023)"
     y = fair_pace(torch.softmax(v_taught / tau, -1))
-    change = mean_outer(y, pre_taught) - (y * current).mean(-2).unsqueeze(-1) * W
+    change = mean_outer(y, pre_taught).minus_own((y * current).mean(-2))
     return change * (W.norm(dim=-1, keepdim=True) - 1).abs() ** adapt if adapt else change
 
 def hard_wta(v_taught, pre_taught, W):
     "yₖ (x − Wₖ) with y = 1 for the winner: online k-means (MacQueen 1967)"
     y = fair_pace(F.one_hot(v_taught.argmax(-1), v_taught.shape[-1]).to(v_taught.dtype))
-    return mean_outer(y, pre_taught) - y.mean(-2).unsqueeze(-1) * W
+    return mean_outer(y, pre_taught).minus_own(y.mean(-2))
 
 def krotov_hopfield(v_taught, v, current, pre_taught, W, anti=0.4, rank=2, p=2.0):
-    "gₖ (x − uₖ Wₖ), u = sgn(W)|W|ᵖ⁻¹ x, over the largest change; g = 1 for the winner, −Δ at `rank` (Krotov & Hopfield 2019)"
-    u = current if p == 2 else pre_taught @ (W.sign() * W.abs() ** (p - 1)).mT
+    "gₖ (x − uₖ Wₖ), u = sgn(W)|W|ᵖ⁻¹ x, over the largest change; g = 1, or −Δ at `rank` (Krotov & Hopfield 2019)"
+    u = current if p == 2 else project(pre_taught, (W.sign() * W.abs() ** (p - 1)).mT)
     best = (u + v_taught - v).topk(min(rank, v.shape[-1]), -1).indices
     g = torch.zeros_like(v).scatter_(-1, best[..., -1:], -anti).scatter_(-1, best[..., :1], 1.0)
-    change = mean_outer(g, pre_taught) - (g * u).mean(-2).unsqueeze(-1) * W
+    change = mean_outer(g, pre_taught).minus_own((g * u).mean(-2)).dense(W)
     return change / change.abs().amax((-2, -1), keepdim=True).clamp(min=1e-30)  # the largest, of each replica

@@ -11,9 +11,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from .control import Control, Controller, pushed
-from .core import BadInput, real, stream, whole
-from .network import ACTIVATIONS, affine
-from .rule import Delta, Rule, mean_outer, normal
+from .core import BadInput, normal, real, stream, whole
+from .network import passes
+from .products import mean_outer, project
+from .rule import Delta, Rule
 
 # %% ../nbs/06_loops.ipynb #steered
 class Steered:
@@ -45,7 +46,7 @@ class Expectation(nn.Module):
     def forward(self, l: int, r: Tensor) -> Tensor:
         "What layer l + 1 with activity `r` expects of layer l; layer 0 is the image, as the network sees it."
         D = getattr(self, f"D{l}")
-        return affine(r, D[..., :-1], D[..., -1])
+        return project(r, D[..., :-1].mT, D[..., -1])
 
 # %% ../nbs/06_loops.ipynb #decoders
 class Decoders(Expectation):
@@ -72,7 +73,7 @@ class Decoders(Expectation):
         for l, (below, r) in enumerate(zip((rule.transform(x), *layers), sights[:-1])):
             one = torch.cat([r, r.new_ones(*r.shape[:-1], 1)], -1)
             step = rate / one.square().sum(-1).mean(-1)[:, None, None]
-            getattr(self, f"D{l}").add_(step * mean_outer(below - self(l, r), one))
+            (step * mean_outer(below - self(l, r), one)).add_to(getattr(self, f"D{l}"))
 
 # %% ../nbs/06_loops.ipynb #unroll
 def unroll(
@@ -85,14 +86,12 @@ def unroll(
     "Logits of each step of a network with loops."
     z, before, logits = rule.transform(x), None, []
     for t in range(whole(steps, "steps")):
-        r, now = z if blend is None or before is None else blend(0, z, before), []
-        for l, (W, b, act) in enumerate(rule.layers(ACTIVATIONS["identity"]), 1):
-            v = affine(r, W, b)
-            r = act.f(v if add is None else v + add(t, l, v, logits))
-            if blend is not None and before is not None and l < rule.net.depth - 1: r = blend(l, r, before)
-            now.append(r)
-        before = now
-        logits.append(r)
+        blended = blend is not None and before is not None
+        soma = None if add is None else lambda l, v: v + add(t, l + 1, v, logits)
+        rate = (lambda l, r: blend(l + 1, r, before) if l + 1 < rule.net.depth - 1 else r) if blended else None
+        states = list(passes(rule, blend(0, z, before) if blended else z, soma, rate))
+        before = [state.r for state in states]
+        logits.append(states[-1].v)
     return torch.stack(logits)
 
 # %% ../nbs/06_loops.ipynb #generative

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from .core import BadInput, choose, real, register, whole
 from .feedback import random_like
-from .network import MLP, affine
-from .rule import LOSSES, Delta, Loss, Rule, Teacher, mean_outer
+from .network import MLP
+from .products import Outer, mean_outer, project
+from .rule import LOSSES, Delta, Loss, Rule, Teacher
 
 # %% ../nbs/07_microcircuit.ipynb #dendrites
 class Dendrites(NamedTuple):
@@ -60,23 +61,25 @@ class LearningCircuit(Circuit):
     def dendrites(self, l: int, r: Tensor, u_above: Tensor, phi, u_inter: Tensor | None = None) -> Dendrites:
         "Voltages between layer `l` and the one above; interneurons that have settled, unless told where they are."
         W, r_above = self.weights(l), phi(u_above)
-        v_inter = affine(r, W["IP"], W["bI"])
+        v_inter = project(r, W["IP"].mT, W["bI"])
         if u_inter is None: u_inter = v_inter.lerp(u_above, self.drawn)
         r_inter = phi(u_inter)
-        v_apical = torch.bmm(r_above, W["down"]) + torch.bmm(r_inter, W["PI"])
+        v_apical = project(r_above, W["down"]) + project(r_inter, W["PI"])
         return Dendrites(r, r_above, v_inter, u_inter, r_inter, v_apical)
 
-    def update(self, rule, phases):
+    def changes(self, rule, phases):
+        found = {}
         for l, (phase, above) in enumerate(zip(phases, phases[1:]), 1):
             weights = self.weights(l)
-            changes = self.changes(weights["down"], self.seen[l - 1], phase, above)
-            for name, change in changes.items(): weights[name].grad = -change
+            learnt = self.learnt(weights["down"], self.seen[l - 1], phase, above)
+            found |= {weights[name]: change for name, change in learnt.items()}
+        return found
 
-    def changes(self, down: Tensor, seen: Dendrites, phase, above) -> dict[str, Tensor]:
+    def learnt(self, down: Tensor, seen: Dendrites, phase, above) -> dict[str, Outer | Tensor]:
         "What the plastic synapses between two layers learn."
         surprise = (seen.r_inter - above.phi(seen.v_inter)) / self.drawn
         rules = {"IP": lambda: mean_outer(surprise, seen.r), "PI": lambda: -mean_outer(seen.r_inter, seen.v_apical),
-                 "down": lambda: mean_outer(seen.r_above, phase.post_taught - phase.phi(torch.bmm(seen.r_above, down)))}
+                 "down": lambda: mean_outer(seen.r_above, phase.post_taught - phase.phi(project(seen.r_above, down)))}
         learnt = {name: rules[name]() for name in self.plastic}
         return learnt | ({"bI": surprise.mean(-2)} if "IP" in self.plastic else {})
 
@@ -99,11 +102,12 @@ class RunningCircuit(LearningCircuit):
         for _ in range(self.steps):
             r = [phi(soma) for phi, soma in zip(phis, u)]
             seen = [self.dendrites(l + 1, r[l], u[l + 1], phis[l + 1], i) for l, i in enumerate(u_inter)]
-            v_hat = [phases[0].v] + [affine(r[l], W, b) for l, (W, b, _) in enumerate(list(rule.net.layers())[1:])]
+            pres = [layer.see(r[l], p.seen.held).pre for l, (layer, p) in enumerate(zip(rule.layers[1:], phases[1:]))]
+            v_hat = [phases[0].v] + [layer.up(pre) for layer, pre in zip(rule.layers[1:], pres)]
             drive = [self.apical * s.v_apical for s in seen] + [push(v_hat[-1])]
             u_inter = [towards(i, s.v_inter.lerp(above, self.drawn)) for i, s, above in zip(u_inter, seen, u[1:])]
             u = [towards(soma, v + d) for soma, v, d in zip(u, v_hat, drive)]
-        for phase, v, soma, below in zip(phases, v_hat, u, [phases[0].pre] + r):
+        for phase, v, soma, below in zip(phases, v_hat, u, [phases[0].pre] + pres):
             phase.pre_taught, phase.v_hat, phase.drive = below, v, soma - v
         return seen
 

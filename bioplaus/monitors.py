@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from .data import Task
 from .hebbian import effective_rank
-from .network import Activation, affine
+from .layers import Activation
 from .rule import Rule
 
 # %% ../nbs/11_monitors.ipynb #measures
@@ -86,15 +86,15 @@ class Collapse:
 
     def measured(self, rule: Rule) -> dict[str, Tensor]:
         "All measures of all layers, each of shape (S,); NaN for a replica that has diverged."
-        found, pre = {}, rule.transform(self.x)
-        for l, ((W, b, act), r) in enumerate(zip(rule.layers(rule.output), rule.activities(self.x)), 1):
+        found = {}
+        for l, (layer, act, state) in enumerate(zip(rule.layers, rule.acts, rule.free(rule.transform(self.x))), 1):
+            W, r = layer.W, state.r if l < rule.net.depth else state.v
             finite = W.isfinite().all(-1).all(-1) & r.isfinite().all(-1).all(-1)
             mine = {"weight_rank": effective_rank(W.nan_to_num(0, 0, 0)), "weight_norm": W.flatten(1).norm(dim=-1)}
             if l < rule.net.depth:
                 mine |= {"activity_rank": spread(r.nan_to_num(0, 0, 0)), "dead": dead(r)}
-                if act.df: mine["saturated"] = saturated(act, r, affine(pre, W, b))
+                if act.df: mine["saturated"] = saturated(act, r, state.v)
             found |= {f"{k}_{l}": torch.where(finite, m.double(), torch.nan) for k, m in mine.items()}
-            pre = r
         return found
 
     def speak(self, found: dict[str, Tensor], epoch: int):
@@ -168,18 +168,17 @@ def _moved(run) -> Tensor:
     moved = torch.full((net.depth, net.replicas), torch.nan, dtype=torch.float64)
     for l, (W, plasticity) in enumerate(zip(net.weights, run.rule.plasticity)):
         if run.start is None or plasticity is None or isinstance(rates, list) and rates[l] is None: continue
-        start = run.start[f"weights.{l}"]
+        start = run.start[f"layers.{l}.W"]
         moved[l] = ((W.detach() - start).flatten(1).norm(dim=1) / start.flatten(1).norm(dim=1).clamp(min=1e-30)).cpu()
     return moved
 
 def _hidden(rule: Rule, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     "(contrast, flat share, dead share) of hidden layers, each (layers, S); without any, as of one that is fine."
     fine = torch.zeros(rule.net.replicas)
-    pre, found = rule.transform(x), [(fine + torch.inf, fine, fine)]
-    for (W, b, act), r in zip(list(rule.layers(rule.output))[:-1], rule.activities(x)):
-        flat = saturated(act, r, affine(pre, W, b)).cpu() if flat_on_both_sides(act) else fine
-        found.append((contrast(r).cpu(), flat, dead(r).cpu()))
-        pre = r
+    found = [(fine + torch.inf, fine, fine)]
+    for act, state in zip(rule.acts[:-1], rule.free(rule.transform(x))):
+        flat = saturated(act, state.r, state.v).cpu() if flat_on_both_sides(act) else fine
+        found.append((contrast(state.r).cpu(), flat, dead(state.r).cpu()))
     return tuple(torch.stack(values).double() for values in zip(*(found[1:] or found)))
 
 def _untrained(run) -> Rule | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from .core import BadInput, choose, stream, whole
+from .core import BadInput, choose, moved, stream, whole
 from .layers import ACTIVATIONS, INITS, Activation, Dense, Layer, Seen
 
 # %% ../nbs/04_network.ipynb #sizes
@@ -143,7 +143,7 @@ class State:
 
 def passes(
     rule,                              # a rule, or a network: `layers` and their activations, `acts`
-    z: Tensor,                         # (N, in) or (S, N, in), what the first layer is shown
+    z: Tensor | Seen,                  # (N, in) or (S, N, in), what the first layer is shown, or what it sees of that
     soma: Callable | None = None,      # (layer, v̂) → v, the layer counted from 0
     rate: Callable | None = None,      # (layer, r) → r
     weights: list | None = None,       # (W, b) for each layer, in place of its own
@@ -154,9 +154,12 @@ def passes(
     "The state of one layer after the other, from the input up."
     r = z
     for l, (layer, act) in enumerate(zip(rule.layers, rule.acts)):
-        seen = layer.see(r, held and held[l], learn)
+        seen = r if isinstance(r, Seen) else layer.see(r, held and held[l], learn)
         predicted = v_hat if l == 0 and v_hat is not None else layer.up(seen.pre, *(weights[l] if weights else ()))
         v = predicted if soma is None else soma(l, predicted)
         r = act.f(v)
         if rate is not None: r = rate(l, r)
         yield State(seen, predicted, v, r)
+
+# %% ../nbs/04_network.ipynb #moved
+__getattr__ = moved("bioplaus.network", {"product": "products", "affine": "products", "LARGE": "products"})

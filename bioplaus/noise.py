@@ -19,7 +19,6 @@ from typing import ClassVar
 import torch, torch.nn.functional as F
 from torch import Tensor
 from .core import BadInput, choose, real, stream, whole
-from .network import ACTIVATIONS, affine
 from .rule import normal
 
 # %% ../nbs/20_noise.ipynb #stream
@@ -329,11 +328,9 @@ class NoisyNetwork:
 
     def activities(self, x: Tensor) -> list[Tensor]:
         "The activity (S, N, units) of every layer for pixels `x`, noise included; the last are the logits."
-        rs = [self.rule.transform(x)]
-        for noise, (W, b, act) in zip(self.noise, self.rule.layers(ACTIVATIONS["identity"])):
-            r = act.f(affine(rs[-1], W + noise, b))
-            rs.append(self.shaken(r) if len(rs) < len(self.noise) else r)
-        return rs[1:]
+        top, weights = self.net.depth - 1, [(layer.W + n, layer.b) for layer, n in zip(self.net.layers, self.noise)]
+        states = self.rule.free(self.rule.transform(x), rate=lambda l, r: self.shaken(r) if l < top else r, weights=weights)
+        return [state.r for state in states[:-1]] + [states[-1].v]
 
     def predict(self, x: Tensor) -> Tensor:
         "Logits (S, N, classes) of pixels `x`."

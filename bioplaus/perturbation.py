@@ -9,14 +9,15 @@ __all__ = ['three_factor', 'Perturbed', 'shaken', 'NodePerturbation', 'WeightPer
 # %% ../nbs/08_perturbation.ipynb #imports
 import torch
 from torch import Tensor
-from .core import BadInput, choose, real, register
-from .network import MLP, affine
-from .rule import LOSSES, Rule, Teacher, finished, mean_outer, normal
+from .core import BadInput, choose, normal, real, register
+from .network import MLP, passes
+from .products import mean_outer
+from .rule import LOSSES, Rule, Teacher, finished
 
 # %% ../nbs/08_perturbation.ipynb #three
-def three_factor(modulator, drive, pre_taught):
+def three_factor(modulator, drive, pre_taught, sites=1):
     "⟨m ξ r₋ᵀ⟩: eligibility times a scalar"
-    return mean_outer(modulator.unsqueeze(-1) * drive, pre_taught)
+    return sites * mean_outer(modulator.unsqueeze(-1) * drive, pre_taught)
 
 # %% ../nbs/08_perturbation.ipynb #shaken
 class Perturbed(Teacher):
@@ -43,16 +44,14 @@ class Perturbed(Teacher):
 # %% ../nbs/08_perturbation.ipynb #noisy-pass
 def shaken(
     rule: Rule,
-    z: Tensor,               # what the first layer sees
+    z: Tensor,               # what the first layer is shown
     noise: list[Tensor],     # for each layer (S, N, units)
     on: str = "v",           # added to the pre-activation "v" or to the activity "r"
 ) -> tuple[list[Tensor], Tensor]:
     "(activity that each layer sees, logits) of a pass with noise in every layer."
-    pres = [z]
-    for (W, b, act), n in zip(rule.layers(rule.output), noise):
-        v = affine(pres[-1], W, b)
-        pres.append(act.f(v + n) if on == "v" else act.f(v) + n)
-    return pres[:-1], pres[-1]
+    added = lambda l, value: value + noise[l]
+    states = list(passes(rule, z, soma=added) if on == "v" else passes(rule, z, rate=added))
+    return [s.seen.pre for s in states], states[-1].r
 
 # %% ../nbs/08_perturbation.ipynb #node
 class NodePerturbation(Perturbed):
@@ -68,13 +67,13 @@ class NodePerturbation(Perturbed):
         self.on = choose(on, ("v", "r"), "place of the noise")
 
     def forward(self, rule, phases, y):
-        z, noise = phases[0].pre, self.noise([p.v for p in phases])
+        z, noise = phases[0].seen, self.noise([p.v for p in phases])
         pres, logits = shaken(rule, z, noise, self.on)
         other = shaken(rule, z, [-n for n in noise], self.on)[1] if self.antithetic else phases[-1].v
         gain = self.gain(logits, other, y)
         for phase, n, pre in zip(phases, noise, pres):
             phase.modulator, phase.drive = -gain / self.sigma**2, n
-            if self.on == "r" and phase is not phases[-1]: phase.drive = n * rule.hidden.df(phase.v, phase.post)
+            if self.on == "r" and phase is not phases[-1]: phase.drive = rule.hidden.pull(n, phase.v, phase.post)
             if not self.antithetic: phase.pre_taught = pre
 
 # %% ../nbs/08_perturbation.ipynb #weight
@@ -84,8 +83,8 @@ class WeightPerturbation(Perturbed):
         super().__init__(net, sigma, loss, antithetic)
 
     def forward(self, rule, phases, y):
-        params = list(rule.net.parameters())
-        noise, z = self.noise(params), phases[0].pre
+        params = [*rule.net.weights, *rule.net.biases]
+        noise, z = self.noise(params), phases[0].seen
         pres, logits = self.moved(rule, z, noise, 1)
         other = self.moved(rule, z, noise, -1)[1] if self.antithetic else phases[-1].v
         gain = self.gain(logits, other, y).mean(-1)
@@ -95,11 +94,12 @@ class WeightPerturbation(Perturbed):
 
     def moved(self, rule: Rule, z: Tensor, noise: list[Tensor], sign: int) -> tuple[list[Tensor], Tensor]:
         "(activity that each layer sees, logits) with all parameters moved by sign · noise."
-        depth, pres = rule.net.depth, [z]
-        for l, (W, b, act) in enumerate(rule.layers(rule.output)):
-            moved = None if b is None else b + sign * noise[depth + l]
-            pres.append(act.f(affine(pres[-1], W + sign * noise[l], moved)))
-        return pres[:-1], pres[-1]
+        depth, weights = rule.net.depth, []
+        for l, layer in enumerate(rule.layers):
+            moved = None if layer.b is None else layer.b + sign * noise[depth + l]
+            weights.append((layer.W + sign * noise[l], moved))
+        states = list(passes(rule, z, weights=weights))
+        return [s.seen.pre for s in states], states[-1].r
 
 # %% ../nbs/08_perturbation.ipynb #reward
 class Reward(Perturbed):
@@ -115,7 +115,7 @@ class Reward(Perturbed):
 
     def forward(self, rule, phases, y):
         noise = self.noise([p.v for p in phases])
-        pres, logits = shaken(rule, phases[0].pre, noise)
+        pres, logits = shaken(rule, phases[0].seen, noise)
         surprise = (logits.argmax(-1) == y).to(logits) - self.usual
         for phase, n, pre in zip(phases, noise, pres):
             phase.modulator, phase.drive, phase.pre_taught = surprise / self.sigma**2, n, pre

@@ -17,8 +17,10 @@ from torch import Tensor
 from .core import BadInput, choose, real, register, whole
 from .clamping import Clamp, TargetProjection
 from .hebbian import BCM, HEBB, Hebb, fair_pace, hard_wta, krotov_hopfield, oja, oja_subspace, sanger, soft_hebb
-from .network import ACTIVATIONS, MLP, Activation, affine
-from .rule import Backprop, Delta, Readout, Rule, make_rule, mean_outer
+from .layers import ACTIVATIONS, Activation
+from .network import MLP
+from .products import mean_outer
+from .rule import Backprop, Delta, Readout, Rule, make_rule
 
 # %% ../nbs/04_readout.ipynb #outstar
 def outstar(post_taught, pre_taught, W):
@@ -46,9 +48,10 @@ def near_the_mean(
     "Initial weights of the hidden layers: the direction of their mean input, and the random weights that were there."
     z = z[::max(1, len(z) // 1000)]
     with torch.no_grad():
-        for W in list(rule.net.weights)[:-1]:
-            W.mul_(noise).add_(F.normalize(z.mean(-2), dim=-1)[..., None, :])
-            z = rule.hidden.f(affine(z, W))
+        for layer in rule.layers[:-1]:
+            seen = layer.see(z).pre
+            layer.W.mul_(noise).add_(F.normalize(seen.mean(-2), dim=-1)[..., None, :])
+            z = rule.hidden.f(layer.up(seen, layer.W))
     unbiased(rule, z)
 
 def unbiased(rule: Rule, z: Tensor):
@@ -136,9 +139,9 @@ def hebb_backprop(net: MLP, centre: str = "units") -> Rule:
     "Hebbian hidden layers, and a readout with its own error."
     return with_readout(net, Hebb(centre))
 
-def mixed(drive, post, pre, share=0.1, centre="units"):
+def mixed(drive, post, pre, share=0.1, centre="units", sites=1):
     "(1 − share) Hebb + share × error"
-    return (1 - share) * HEBB[centre](post, pre) + share * mean_outer(drive, pre)
+    return (1 - share) * HEBB[centre](post, pre) + share * sites * mean_outer(drive, pre)
 
 @register("hebb-mixed", equation="hidden ΔW = (1 − s) Hebb + s ⟨(v* − v̂) r₋ᵀ⟩", sees="pre, post, layer, transported weights", paper="as in the seed course's plan",
           lr=(3.2e-06, 0.18), lr_adam=(2.4e-07, 0.1), lr_deep=(1e-06, 0.3))

@@ -220,9 +220,9 @@ class _Answers(nn.Module):
         "What the network is shown of pixels `x`."
         return self.inputs(self.net, x)
 
-    def free(self, z: Tensor, learn: bool = False) -> list[State]:
-        "The free pass over what the network is shown; `learn`: that of a weight step."
-        return list(passes(self, z, learn=learn))
+    def free(self, z: Tensor, learn: bool = False, **changed) -> list[State]:
+        "The free pass over what the network is shown; `learn`: that of a weight step; `changed`: as in `passes`."
+        return list(passes(self, z, learn=learn, **changed))
 
     def logits(self, z: Tensor) -> Tensor:
         "The answer (S, N, classes) to what the network is shown."

@@ -203,7 +203,7 @@ def describe(rule: Rule, task: Task, settings: Settings) -> dict:
     net = rule.net
     return json.loads(json.dumps({
         "rule": rule.name, "options": rule.options, "code": code_of(rule),
-        "net": dict(sizes=net.sizes, act=net.act, replicas=net.replicas, bias=net.bias, seed=net.seeds, init=net.init, normalise=net.normalise),
+        "net": net.settings,
         "task": dict(name=task.name, classes=task.classes, n_train=len(task.y_train), n_valid=len(task.y_valid), images=task.fingerprint, late=task.shown is not None),
         "fit": asdict(settings),
     }, default=str))

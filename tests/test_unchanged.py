@@ -41,7 +41,7 @@ def changes(spec):
         warnings.simplefilter("ignore")  # a loop that doesn't settle in so few steps says so
         for x, y in batches:
             rule(x, y)
-            grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in rule.net.parameters()]
+            grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in (*rule.net.weights, *rule.net.biases)]
             rows.append(torch.cat([g.flatten() for g in grads]))
             optimizer.step()
     return torch.stack(rows).detach().numpy()
