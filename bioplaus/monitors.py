@@ -225,7 +225,8 @@ def _seen(run, task: Task) -> dict[str, Tensor]:
 @torch.no_grad()
 def _probed(run, task: Task, images: int) -> dict[str, Tensor]:
     "What some images tell of every network, each (S,) or (layers, S)."
-    x, y, rule, before = task.x_valid[:images], task.y_valid[:images], run.rule, _untrained(run)
+    x, y = task.x_valid[:images], task.y_valid[:images]
+    rule, before = run.rule, _untrained(run)
     norm, unknown = lambda A: A.flatten(1).norm(dim=1).double().cpu(), torch.full((rule.net.replicas,), torch.nan)
     pairs, (now, flat, silent) = zip(asked_for(rule, x, y), rule.net.weights), _hidden(rule, x)
     asked = torch.stack([unknown if change is None else norm(change) / norm(W) for change, W in pairs])
@@ -240,7 +241,8 @@ def _hears(rule: Rule, x: Tensor, y: Tensor) -> Tensor:
     return torch.stack([(c != o).flatten(1).any(1).cpu() for c, o in pairs if c is not None]).any(0)
 
 # %% ../nbs/11_monitors.ipynb #fits
-FADED, MOVED, STUCK, VANISHING = 0.01, 0.02, 0.9, 1e-4   # the bounds of the table
+FADED, MOVED = 0.01, 0.02     # the bounds of the table
+STUCK, VANISHING = 0.9, 1e-4
 _UNDERFLOW = -math.log(torch.finfo(torch.float32).tiny)  # 87
 
 def _at_chance_for(s: dict) -> dict[str, Tensor]:
