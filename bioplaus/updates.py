@@ -106,7 +106,8 @@ def quality(
     G: Tensor, # (M, S, out, in) backprop's updates for the same
 ) -> dict[str, Tensor]: # each (S,); lost is 1 where the mean update is lost in noise, so that aim is not defined (NaN)
     "cosine, norm_ratio, aim, lost, bias, variance and snr of a layer's updates; bias_error, snr_error: their errors."
-    if len(U) < 2: raise BadInput(f"a variance needs at least 2 mini-batches; {len(U)} was given.")
+    if len(U) < 2:
+        raise BadInput(f"a variance needs at least 2 mini-batches; {len(U)} was given.")
     power, signal, error = pair_means(U, U)
     unit, true, true_error = pair_means(G, G)
     along, (_, bias, bias_error) = pair_means(U, G)[1], pair_means(U - G, U - G)
@@ -129,7 +130,8 @@ def update_quality(
     loss: str = "cross-entropy", # of the yardstick
 ) -> dict[str, Tensor]:
     "The metrics of each layer's updates at the present weights, {metric_layer: (S,)}."
-    if len(batches) < 2: raise BadInput(f"a variance needs at least 2 mini-batches; {len(batches)} was given.")
+    if len(batches) < 2:
+        raise BadInput(f"a variance needs at least 2 mini-batches; {len(batches)} was given.")
     found = {}
     for l, (U, G) in probe(rule, batches, layers, loss).items():
         mine = quality(U, G)
