@@ -11,12 +11,12 @@ from .core import BadInput, choose, real
 
 # %% ../nbs/42_matched.ipynb #at-equal
 def at_equal(
-    history: pd.DataFrame,      # rows for each (task,) rule, seed and epoch of one run; or several runs that are `finished`
+    history: pd.DataFrame,      # rows for each (task,) rule, seed and epoch of one run; or several `finished` runs
     column,                     # what is read there: a column's name, as in "gaussian:0.3", or several
     level: float,               # of `by`
     by: str = "valid_accuracy", # what has to be equal
 ) -> pd.DataFrame:
-    "For each rule and seed the epoch (of `finished` runs: length) where `by` reaches `level`, and `column` there, or NaN."
+    "For each rule and seed the epoch (`finished` runs: length) where `by` reaches `level`, and `column` there, or NaN."
     real(level, "level", -np.inf)
     return pd.DataFrame([who | _read(h, _first(h, by, level), column) for who, h in _curves(history, column, by)])
 
@@ -28,13 +28,15 @@ def _first(h: pd.DataFrame, by: str, level: float) -> float:
     if i == 0 and e[0] > 0 and a[0] > level: return np.nan  # even the shortest run is above
     return float(e[i] if i == 0 or np.isnan(a[i - 1]) else np.interp(level, a[i - 1:i + 1], e[i - 1:i + 1]))
 
+# %% ../nbs/42_matched.ipynb #curves
 KEYS = ("task", "classes", "labels", "hidden", "rule", "seed")  # what tells curves apart
 
 def _names(column) -> list: return [column] if isinstance(column, str) else list(column)
 
 def _curves(history: pd.DataFrame, column, *needed: str):
     "(who, rows by epoch) of each rule and seed on each task."
-    for c in [*_names(column), *needed, "rule", "seed", "epoch"]: choose(c, map(str, history.columns), "column of the history")
+    wanted = [*_names(column), *needed, "rule", "seed", "epoch"]
+    for c in wanted: choose(c, map(str, history.columns), "column of the history")
     keys = [k for k in KEYS if k in history]
     for key, h in history.sort_values("epoch", kind="stable").groupby(keys, sort=False):
         if h.epoch.duplicated().any():
@@ -45,9 +47,13 @@ def _curves(history: pd.DataFrame, column, *needed: str):
 
 def _read(h: pd.DataFrame, epoch: float, column) -> dict:
     "`column` at an epoch between those that were measured; NaN outside."
+    epochs = h.epoch.to_numpy(float)
+
     def at(values):
         known = np.isfinite(values)
-        return float(np.interp(epoch, h.epoch.to_numpy(float)[known], values[known], left=np.nan, right=np.nan)) if known.any() else np.nan
+        if not known.any(): return np.nan
+        return float(np.interp(epoch, epochs[known], values[known], left=np.nan, right=np.nan))
+
     return {"epoch": epoch} | {c: at(h[c].to_numpy(float)) for c in _names(column)}
 
 # %% ../nbs/42_matched.ipynb #common
@@ -67,11 +73,14 @@ def at_compute(
 ) -> pd.DataFrame:
     "For each rule and seed the epoch (of `finished` runs: length) that the budget allows, and `column` there, or NaN."
     real(budget, "budget")
-    if lost := sorted(set(history.rule) - set(cost)): raise BadInput(f"no cost was given for {', '.join(lost)}; give what one epoch of each rule costs.")
-    return pd.DataFrame([who | _read(h, budget / _cost(cost, who["rule"]), column) for who, h in _curves(history, column)])
+    if lost := sorted(set(history.rule) - set(cost)):
+        raise BadInput(f"no cost was given for {', '.join(lost)}; give what one epoch of each rule costs.")
+    curves = _curves(history, column)
+    return pd.DataFrame([who | _read(h, budget / _cost(cost, who["rule"]), column) for who, h in curves])
 
 def _cost(cost: dict, rule: str) -> float:
-    if not real(cost[rule], f"the cost of {rule}"): raise BadInput(f"the cost of {rule} must be above 0.")
+    if not real(cost[rule], f"the cost of {rule}"):
+        raise BadInput(f"the cost of {rule} must be above 0.")
     return cost[rule]
 
 # %% ../nbs/42_matched.ipynb #finished

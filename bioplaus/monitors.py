@@ -9,7 +9,6 @@ __all__ = ['ADVICE', 'FADED', 'MOVED', 'STUCK', 'VANISHING', 'saturated', 'flat_
 # %% ../nbs/11_monitors.ipynb #imports
 import copy, math, sys
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from scipy import special
@@ -68,6 +67,45 @@ ADVICE = {  # what to try, by kind of trouble, in the order in which they are lo
     "unexplained": "Try other learning rates (lr), more epochs, another activation (act), or another start (init).",
 }
 
+# %% ../nbs/11_monitors.ipynb #layers
+def _of_layers(rule: Rule, x: Tensor) -> dict[str, Tensor]:
+    "See `Collapse.measured`."
+    found = {}
+    for l, (layer, act, state) in enumerate(zip(rule.layers, rule.acts, rule.free(rule.transform(x))), 1):
+        W, r = layer.W, state.r if l < rule.net.depth else state.v
+        finite = W.isfinite().all(-1).all(-1) & r.isfinite().all(-1).all(-1)
+        mine = {"weight_rank": effective_rank(W.nan_to_num(0, 0, 0)), "weight_norm": W.flatten(1).norm(dim=-1)}
+        if l < rule.net.depth:
+            mine |= {"activity_rank": spread(r.nan_to_num(0, 0, 0)), "dead": dead(r)}
+            if act.df: mine["saturated"] = saturated(act, r, state.v)
+        found |= {f"{k}_{l}": torch.where(finite, m.double(), torch.nan) for k, m in mine.items()}
+    return found
+
+# %% ../nbs/11_monitors.ipynb #warning
+def _gone_wrong(sign: str, value: Tensor, start: Tensor) -> Tensor:
+    "In which replicas (S,) a measure says that a layer has gone wrong."
+    if sign == "weight_rank": return value < 0.1 * start
+    if sign in ("dead", "saturated"): return value > 0.5
+    return torch.zeros(1, dtype=torch.bool)
+
+def _in_words(sign: str, value: Tensor, start: Tensor) -> str:
+    "The same of the replicas of which it says so."
+    if sign == "weight_rank":
+        return f"its weights have collapsed to an effective rank of {value.min():.1f}, from {start.max():.1f}"
+    if sign == "dead": return f"{value.max():.0%} of its units answer the same to every image"
+    return f"{value.max():.0%} of its activity is saturated"
+
+def _warnings(found: dict, first: dict, epoch: int):
+    "(measure, warning) of the layers that have gone wrong since their `first` values."
+    for name, value in found.items():
+        (sign, layer), start = name.rsplit("_", 1), first[name]
+        bad = _gone_wrong(sign, value, start)
+        if not bad.any(): continue
+        words = _in_words(sign, value[bad], start[bad])
+        advice = ADVICE["saturated" if sign == "saturated" else "collapsed" if epoch else "faded"]
+        who = f"layer {layer}, epoch {epoch}, {int(bad.sum())} of {len(bad)} replicas"
+        yield name, f"{who}: {words}. If it doesn't learn: {advice[0].lower()}{advice[1:]}"
+
 # %% ../nbs/11_monitors.ipynb #collapse
 class Collapse:
     "A callback of `fit` that measures collapse, saturation and dead units in every layer, and warns."
@@ -75,42 +113,25 @@ class Collapse:
         x: Tensor,          # (N, pixels) images to look at; the first 1000 are used
         warn: bool = True,  # say so when a layer goes wrong
     ):
-        self.x, self.warn, self.first, self.said = x[:1000], warn, {}, set()
+        self.x, self.warn = x[:1000], warn
+        self.first, self.said = {}, set()
 
     @torch.no_grad()
     def __call__(self, run) -> dict[str, Tensor]:
-        found = self.measured(run.rule)
-        stuck = flat_on_both_sides(run.rule.hidden)
+        found, stuck = self.measured(run.rule), flat_on_both_sides(run.rule.hidden)
         if self.warn: self.speak({k: v for k, v in found.items() if stuck or k[:9] != "saturated"}, run.epoch)
         return found
 
     def measured(self, rule: Rule) -> dict[str, Tensor]:
         "All measures of all layers, each of shape (S,); NaN for a replica that has diverged."
-        found = {}
-        for l, (layer, act, state) in enumerate(zip(rule.layers, rule.acts, rule.free(rule.transform(self.x))), 1):
-            W, r = layer.W, state.r if l < rule.net.depth else state.v
-            finite = W.isfinite().all(-1).all(-1) & r.isfinite().all(-1).all(-1)
-            mine = {"weight_rank": effective_rank(W.nan_to_num(0, 0, 0)), "weight_norm": W.flatten(1).norm(dim=-1)}
-            if l < rule.net.depth:
-                mine |= {"activity_rank": spread(r.nan_to_num(0, 0, 0)), "dead": dead(r)}
-                if act.df: mine["saturated"] = saturated(act, r, state.v)
-            found |= {f"{k}_{l}": torch.where(finite, m.double(), torch.nan) for k, m in mine.items()}
-        return found
+        return _of_layers(rule, self.x)
 
     def speak(self, found: dict[str, Tensor], epoch: int):
         "Warn of a layer once for each sign."
-        for name, value in found.items():
-            sign, layer = name.rsplit("_", 1)
-            start = self.first.setdefault(name, value)
-            bad = value < 0.1 * start if sign == "weight_rank" else value > 0.5 if sign in ("dead", "saturated") else torch.zeros(1, dtype=torch.bool)
-            if not bad.any() or name in self.said: continue
+        self.first = found | self.first
+        for name, warning in _warnings(found, self.first, epoch):
+            if name not in self.said: tqdm.write(warning, file=sys.stderr)
             self.said.add(name)
-            what = {"weight_rank": f"its weights have collapsed to an effective rank of {value[bad].min():.1f}, from {start[bad].max():.1f}",
-                    "dead": f"{value[bad].max():.0%} of its units answer the same to every image",
-                    "saturated": f"{value[bad].max():.0%} of its activity is saturated"}[sign]
-            advice = ADVICE["saturated" if sign == "saturated" else "collapsed" if epoch else "faded"]
-            who = f"layer {layer}, epoch {epoch}, {int(bad.sum())} of {len(bad)} replicas"
-            tqdm.write(f"{who}: {what}. If it doesn't learn: {advice[0].lower()}{advice[1:]}", file=sys.stderr)
 
 # %% ../nbs/11_monitors.ipynb #change
 class WeightChange:
@@ -120,7 +141,8 @@ class WeightChange:
     def __call__(self, run) -> dict[str, Tensor]:
         now = [W.detach().flatten(1).clone() for W in run.rule.net.weights]
         before, self.before = self.before or now, now
-        return {f"weight_change_{l}": (W - old).norm(dim=-1) / old.norm(dim=-1) for l, (W, old) in enumerate(zip(now, before), 1)}
+        pairs = enumerate(zip(now, before), 1)
+        return {f"weight_change_{l}": (W - old).norm(dim=-1) / old.norm(dim=-1) for l, (W, old) in pairs}
 
 # %% ../nbs/11_monitors.ipynb #chance
 def at_chance(
@@ -202,7 +224,8 @@ def _seen(run, task: Task) -> dict[str, Tensor]:
 @torch.no_grad()
 def _probed(run, task: Task, images: int) -> dict[str, Tensor]:
     "What some images tell of every network, each (S,) or (layers, S)."
-    x, y, rule, before = task.x_valid[:images], task.y_valid[:images], run.rule, _untrained(run)
+    x, y = task.x_valid[:images], task.y_valid[:images]
+    rule, before = run.rule, _untrained(run)
     norm, unknown = lambda A: A.flatten(1).norm(dim=1).double().cpu(), torch.full((rule.net.replicas,), torch.nan)
     pairs, (now, flat, silent) = zip(asked_for(rule, x, y), rule.net.weights), _hidden(rule, x)
     asked = torch.stack([unknown if change is None else norm(change) / norm(W) for change, W in pairs])
@@ -217,7 +240,8 @@ def _hears(rule: Rule, x: Tensor, y: Tensor) -> Tensor:
     return torch.stack([(c != o).flatten(1).any(1).cpu() for c, o in pairs if c is not None]).any(0)
 
 # %% ../nbs/11_monitors.ipynb #fits
-FADED, MOVED, STUCK, VANISHING = 0.01, 0.02, 0.9, 1e-4   # the bounds of the table
+FADED, MOVED = 0.01, 0.02     # the bounds of the table
+STUCK, VANISHING = 0.9, 1e-4
 _UNDERFLOW = -math.log(torch.finfo(torch.float32).tiny)  # 87
 
 def _at_chance_for(s: dict) -> dict[str, Tensor]:
@@ -276,7 +300,8 @@ _WHY = {  # from what is known of the networks that are told of
     "rounded-away": lambda s: f"weights moved by less than {s['eps']:.1e} of their norm: steps are lost in rounding",
     "faded": lambda s: f"{_alike(s['start'])}, before training already: what tells images apart fades on the way up",
     "small-rate": lambda s: f"weights moved by at most {100 * s['moved'].nan_to_num(0).max():.2g}% of their norm",
-    "large-rate": lambda s: f"training loss is {s['last'].max():.3g}, and {s['guess']:.3g} by guessing: steps overshoot",
+    "large-rate": lambda s: f"training loss is {s['last'].max():.3g}, and {s['guess']:.3g} by guessing: "
+                            "steps overshoot",
     "collapsed": _collapsed,
     "saturated": lambda s: "in layer {}, {:.0%} of the activity is where the activation is flat: no error gets through"
                            .format(*_extreme(s["flat"], -1)),

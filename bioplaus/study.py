@@ -7,7 +7,7 @@ __all__ = ['Outcome', 'run_study', 'load_study', 'compare']
 
 # %% ../nbs/40_study.ipynb #imports
 import contextlib, json, logging, os, shutil, traceback
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -16,9 +16,9 @@ from tqdm.auto import tqdm
 from . import __version__
 from .core import BadInput, CannotWrite, RunFailed, choose, written_whole
 from .data import SOURCES, Task
-from .design import PROVENANCE, Cell, Study, Tables, read_table, run_cell, task_of, trouble_lines
+from .design import Cell, Study, Tables, read_table, run_cell, task_of, trouble_lines
 from .monitors import say
-from .training import OtherSettings, differences, load_run
+from .training import OtherSettings, differences
 from .workers import claimed, spread
 
 # %% ../nbs/40_study.ipynb #folder
@@ -27,40 +27,64 @@ _GROWS = ("rules", "tasks", "classes")  # what adds cells and changes none
 def _read_study(file: Path) -> dict:
     "The settings in `study.json`."
     try: saved = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as e: raise BadInput(f"{file} cannot be read ({e}). Choose another folder (--out), or delete this one.") from e
+    except ValueError as e:
+        raise BadInput(f"{file} cannot be read ({e}). Choose another folder (--out), or delete this one.") from e
     version = saved.pop("version", "an older version")
-    if version != __version__: raise BadInput(f"{file.parent} holds a study of bioplaus {version}; this is {__version__}, which may compute other numbers. Choose another folder (--out), or delete this one.")
+    if version != __version__:
+        raise BadInput(f"{file.parent} holds a study of bioplaus {version}; this is {__version__}, which may compute "
+                       "other numbers. Choose another folder (--out), or delete this one.")
     return saved
 
 def _decided(settings: dict, other: dict) -> dict:
     "What must not change: all but what grows, and of rates by rule only those that both have."
     kept = {k: v for k, v in settings.items() if k not in _GROWS}
-    if isinstance(kept.get("lr"), dict) and isinstance(other.get("lr"), dict): kept["lr"] = {r: v for r, v in kept["lr"].items() if r in other["lr"]}
+    if isinstance(kept.get("lr"), dict) and isinstance(other.get("lr"), dict):
+        kept["lr"] = {r: v for r, v in kept["lr"].items() if r in other["lr"]}
     return kept
 
+# %% ../nbs/40_study.ipynb #claim
 def _claim_folder(study: Study, out: Path):
     "Write `study.json`, unless the folder belongs to a study with other settings."
     file, new = out / "study.json", json.loads(json.dumps(asdict(study)))
     if file.exists():
         old = _read_study(file)
         lines = differences(_decided(new, old), _decided(old, new))
-        if lines: raise OtherSettings(f"{out} holds a study with other settings ({'; '.join(lines)}). Choose another folder (--out), or delete this one.")
-    with written_whole(file) as tmp: tmp.write_text(json.dumps({"version": __version__} | new, indent=1), encoding="utf-8")
+        if lines:
+            raise OtherSettings(f"{out} holds a study with other settings ({'; '.join(lines)}). "
+                                "Choose another folder (--out), or delete this one.")
+    text = json.dumps({"version": __version__} | new, indent=1)
+    with written_whole(file) as tmp: tmp.write_text(text, encoding="utf-8")
 
+# %% ../nbs/40_study.ipynb #log
 @contextlib.contextmanager
 def _logging_to(out: Path | None):
     "A logger that writes to `logs/study.log` in `out`."
     log = logging.getLogger("bioplaus.study")
-    log.setLevel(logging.INFO), setattr(log, "propagate", False)
+    log.setLevel(logging.INFO)
+    log.propagate = False
     if out: (out / "logs").mkdir(exist_ok=True)
     handler = logging.FileHandler(out / "logs" / "study.log", encoding="utf-8") if out else logging.NullHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     log.addHandler(handler)
     try: yield log
-    finally: log.removeHandler(handler), handler.close()
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+
+def _log(log: logging.Logger, cell: Cell, result: Tables | dict):
+    "Write to the log what came of a cell; and say it, if its networks can't learn and should."
+    if isinstance(result, dict): return log.error("%s: %s", cell.key, result["error"])
+    clean = result.results.accuracy[result.results.perturbation == "clean"]
+    log.info("%s: clean test accuracy %.4f, mean of %d seeds, %d diverged",
+             cell.key, clean.mean(), len(clean), clean.isna().sum())
+    for line in trouble_lines(result.trouble): log.warning("%s: %s", cell.key, line)
+    if not (told := result.trouble).empty:  # from here, not from `fit`: a worker's standard error may be far away
+        for line in trouble_lines(told[~told.expected & (told.kind != "diverged")]): say(line)
 
 # %% ../nbs/40_study.ipynb #job
-def _job(study: Study, cell: Cell, own: dict, device: str, folder: Path | None, progress: bool, wait: bool) -> Tables | dict | None:
+def _job(
+    study: Study, cell: Cell, own: dict, device: str, folder: Path | None, progress: bool, wait: bool
+) -> Tables | dict | None:
     "The cell's tables; or the error that it met; or None if another process is at it."
     with claimed(folder, wait) as ours:
         if not ours: return None
@@ -79,17 +103,20 @@ def _job(study: Study, cell: Cell, own: dict, device: str, folder: Path | None, 
 class Outcome(Tables):
     "What a study found: tidy tables of test results and of learning curves, and what went wrong."
     study: Study = None
-    failures: pd.DataFrame = field(default_factory=pd.DataFrame) # rule, task, classes, hidden, error; empty if all went well
+    failures: pd.DataFrame = field(default_factory=pd.DataFrame) # rule, task, classes, hidden, error; empty if none
 
 def _outcome(study: Study, cells: list[Cell], found: dict) -> Outcome:
     "The tables of all cells as one."
     failed = [asdict(c) | found[c.key] for c in cells if isinstance(found[c.key], dict)]
     fine = [found[c.key] for c in cells if isinstance(found[c.key], Tables)]
-    if not fine: raise RunFailed(f"no cell could be computed. The first error: {failed[0]['error']}")
+    if not fine:
+        raise RunFailed(f"no cell could be computed. The first error: {failed[0]['error']}")
     names = ("results", "history", "checks", "trouble")
     tables = {n: pd.concat([getattr(t, n) for t in fine], ignore_index=True) for n in names}
-    return Outcome(**tables, study=study, failures=pd.DataFrame(failed, columns=["rule", "task", "classes", "hidden", "error"] if failed else None))
+    columns = ["rule", "task", "classes", "hidden", "error"] if failed else None
+    return Outcome(**tables, study=study, failures=pd.DataFrame(failed, columns=columns))
 
+# %% ../nbs/40_study.ipynb #write-outcome
 def _write_outcome(outcome: Outcome, out: Path):
     "CSV for people, parquet of the results for machines; the trained networks under one roof."
     for name in ("results", "history", "checks", "trouble", "failures"):
@@ -106,13 +133,16 @@ def _linked(file: Path, to: Path):
 
 # %% ../nbs/40_study.ipynb #run-study
 def _listed_once(study: Study, cells: list[Cell], own: dict, device: str):
-    "Load each task once, before anything is computed: what is missing is said now; and so is a cell that is listed under two names (10 classes, or all)."
+    "Load each task once, before anything is computed: what is missing is said now, and which cell is listed twice."
     seen = set()
     for cell in cells:
-        classes = (own.get(cell.task) or task_of(study, cell, device)).classes
-        if (this := (cell.rule, cell.task, cell.hidden, classes)) in seen: raise BadInput(f"{cell.rule} on {cell.task} with classes {list(classes)} is listed twice.")
+        classes = (own.get(cell.task) or task_of(study, cell, device)).classes  # two names for one: 10 classes, or all
+        this = (cell.rule, cell.task, cell.hidden, classes)
+        if this in seen:
+            raise BadInput(f"{cell.rule} on {cell.task} with classes {list(classes)} is listed twice.")
         seen.add(this)
 
+# %% ../nbs/40_study.ipynb #whole-study
 def run_study(
     study: Study,
     out: str | Path | None = None,  # a folder to keep everything in, and to resume from
@@ -127,24 +157,19 @@ def run_study(
     _listed_once(study, cells, own, device)
     if out: _claim_folder(study, out)
     found, alone = {}, workers == 1 and scheduler is None
+    folder = lambda cell: out and out / "cells" / cell.key
     with _logging_to(out) as log, tqdm(total=len(cells), disable=not progress, desc="study", unit="cell") as bar:
         for wait in (False, True):  # first what no other process is at
             left = [c for c in cells if c.key not in found]
-            jobs = [partial(_job, study, c, own, device, out and out / "cells" / c.key, progress and alone, wait) for c in left]
+            jobs = [partial(_job, study, c, own, device, folder(c), progress and alone, wait) for c in left]
             for i, result in spread(jobs, workers, scheduler):
-                if result is not None: found[left[i].key] = result; bar.update(); _log(log, left[i], result)
+                if result is None: continue
+                found[left[i].key] = result
+                bar.update()
+                _log(log, left[i], result)
     outcome = _outcome(study, cells, found)
     if out: _write_outcome(outcome, out)
     return outcome
-
-def _log(log: logging.Logger, cell: Cell, result: Tables | dict):
-    "Write to the log what came of a cell; and say it, if its networks can't learn and should."
-    if isinstance(result, dict): return log.error("%s: %s", cell.key, result["error"])
-    clean = result.results.accuracy[result.results.perturbation == "clean"]
-    log.info("%s: clean test accuracy %.4f, mean of %d seeds, %d diverged", cell.key, clean.mean(), len(clean), clean.isna().sum())
-    for line in trouble_lines(result.trouble): log.warning("%s: %s", cell.key, line)
-    if not (told := result.trouble).empty:  # from here, not from `fit`: a worker's standard error may be far away
-        for line in trouble_lines(told[~told.expected & (told.kind != "diverged")]): say(line)
 
 # %% ../nbs/40_study.ipynb #load-study
 def _tuples(value):
@@ -157,7 +182,9 @@ def load_study(
     "The tables of a finished study."
     out = Path(out)
     for name in ("study.json", "results.csv", "history.csv"):
-        if not (out / name).exists(): raise BadInput(f"{out} holds no finished study ({name} is missing). Run `bioplaus study --out {out}` first.")
+        if not (out / name).exists():
+            raise BadInput(f"{out} holds no finished study ({name} is missing). "
+                           f"Run `bioplaus study --out {out}` first.")
     saved = _read_study(out / "study.json")
     for name in saved: choose(name, Study.__dataclass_fields__, f"field in {out / 'study.json'}")
     tables = {n: read_table(out / f"{n}.csv") for n in ("results", "history", "checks", "trouble", "failures")}
@@ -168,7 +195,8 @@ def compare(
     rules,             # names, with options if need be: ["backprop", "hebb-clamp:strength=0.5"]
     tasks="mnist-mini",# names or `Task`s, or one of them
     seeds: int = 5,
-    classes=None,      # a number of classes, or a list with an entry for each study: a number, or a list of labels as in [[7, 1]]; None for all
+    # a number of classes, or a list with an entry for each study: a number, or labels as in [[7, 1]]; None for all
+    classes=None,
     out=None,          # a folder to keep everything in, and to resume from
     device: str = "auto",
     progress: bool = True,
@@ -179,9 +207,16 @@ def compare(
     aslist = lambda v: list(v) if isinstance(v, (list, tuple)) else [v]
     for name in settings: choose(name, Study.__dataclass_fields__, "setting of a study")
     own = {t.name: t for t in aslist(tasks) if isinstance(t, Task)}
-    if own and classes is not None: raise BadInput("classes cannot be chosen for a Task of one's own; choose them when making the Task.")
-    names = tuple(t.name if isinstance(t, Task) else choose(t.partition(":")[0], SOURCES, "task") and t for t in aslist(tasks))
-    if len(set(names)) < len(names): raise BadInput(f"tasks must have different names; these are called {', '.join(names)}.")
-    settings = {k: tuple(aslist(v)) if k in ("hidden", "perturbations", "watch", "mediators") else v for k, v in settings.items()}
-    study = Study(tuple(aslist(rules)), names, tuple(aslist(classes)), seeds, **settings)
+    if own and classes is not None:
+        raise BadInput("classes cannot be chosen for a Task of one's own; choose them when making the Task.")
+    names = tuple(t.name if isinstance(t, Task) else _known(t) for t in aslist(tasks))
+    if len(set(names)) < len(names):
+        raise BadInput(f"tasks must have different names; these are called {', '.join(names)}.")
+    lists = {k: tuple(aslist(settings[k])) for k in ("hidden", "perturbations", "watch", "mediators") if k in settings}
+    study = Study(tuple(aslist(rules)), names, tuple(aslist(classes)), seeds, **settings | lists)
     return run_study(study, out, own, device, progress, workers).results
+
+def _known(task: str) -> str:
+    "The name of a task, with its conditions, if there is such a task."
+    choose(task.partition(":")[0], SOURCES, "task")
+    return task

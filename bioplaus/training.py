@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['PIECE', 'SCHEDULES', 'OPTIMIZERS', 'ADAM', 'CHECKPOINT', 'evaluate', 'Settings', 'by_layer', 'label',
            'checked_settings', 'default_lr', 'make_optimizer', 'stepper', 'scheduled', 'code_of', 'describe',
-           'differences', 'Run', 'Corrupt', 'OtherSettings', 'save_model', 'untrained', 'load_run', 'keep_memory',
-           'train_epoch', 'StopTraining', 'Diverged', 'check_batch', 'augmentation', 'fit']
+           'differences', 'Run', 'Corrupt', 'OtherSettings', 'save_model', 'untrained', 'load_run', 'train_epoch',
+           'StopTraining', 'Diverged', 'check_batch', 'augmentation', 'fit']
 
 # %% ../nbs/10_training.ipynb #imports
-import ctypes, inspect, io, json, math, sys, time, warnings, zlib
+import inspect, io, json, math, sys, time, warnings, zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
@@ -25,7 +25,8 @@ from .data import Task
 from .monitors import Trouble, asked_for, diagnose, exploded, say
 from .network import MLP
 from .noise import perturbation, places_in_set, shown
-from .rule import LOSSES, Rule, Teacher, make_rule
+from .products import Outer, keep_memory
+from .rule import LOSSES, Rule, Teacher, fill, make_rule
 
 # %% ../nbs/10_training.ipynb #evaluate
 PIECE = 1000  # images at a time
@@ -44,8 +45,10 @@ def evaluate(
     for xs, ys, here in zip(x.split(PIECE), y.split(PIECE), at.split(PIECE)):
         net, xs = shown(rule, xs, ys, perturb, seed, here)
         logits = net.predict(xs)
-        if not 0 <= ys.min() <= ys.max() < logits.shape[-1]: raise BadInput(f"labels from {y.min()} to {y.max()} were given to a network of {logits.shape[-1]} outputs.")
-        right += torch.where(logits.isfinite().all(-1).all(-1), (logits.argmax(-1) == ys).sum(-1).to(logits.dtype), torch.nan)
+        if not 0 <= ys.min() <= ys.max() < logits.shape[-1]:
+            raise BadInput(f"labels from {y.min()} to {y.max()} were given to a network of {logits.shape[-1]} outputs.")
+        finite, hits = logits.isfinite().all(-1).all(-1), (logits.argmax(-1) == ys).sum(-1)
+        right += torch.where(finite, hits.to(logits.dtype), torch.nan)
         loss += LOSSES["cross-entropy"].value(logits, ys).sum(-1)
     return {"accuracy": (right / len(y)).cpu(), "loss": (loss / len(y)).cpu()}
 
@@ -62,6 +65,7 @@ class Settings:
     augment: str | None
     schedule: str | list = "constant" # one, or one for each layer
 
+# %% ../nbs/10_training.ipynb #schedules
 SCHEDULES = {  # share of the learning rate when a share t of all steps is done
     "constant": lambda t: 1.0,
     "linear": lambda t: 1 - t,
@@ -75,6 +79,7 @@ def by_layer(value, depth: int):
     "A pair as (hidden layers, output), written out for `depth` layers; anything else stays."
     return [value[0]] * (depth - 1) + [value[1]] if isinstance(value, tuple) and len(value) == 2 else value
 
+# %% ../nbs/10_training.ipynb #checked-rates
 def _checked_lr(lr, rule: Rule, optimizer):
     "(rate or list of rates by layer, list of rates by replica or None)"
     if isinstance(lr, Tensor): return 1.0, _rates_by_replica(lr, rule)
@@ -87,30 +92,42 @@ def _checked_lr(lr, rule: Rule, optimizer):
     if not all(r is None or 0 < r < float("inf") for r in rates):
         raise BadInput("lr must be a positive number, a list with one for each layer (None for a frozen one), "
                        f"or a tensor with one for each replica; {lr!r} was given.")
-    if many and (bare := [l for l, (r, p) in enumerate(zip(rates, rule.plasticity), 1) if r is None and p is not None]):
-        raise BadInput(f"layer {bare[0]} learns and has no learning rate; lr={lr!r} was given. None is for a frozen layer.")
+    bare = [l for l, (r, p) in enumerate(zip(rates, rule.plasticity), 1) if r is None and p is not None]
+    if many and bare:
+        raise BadInput(f"layer {bare[0]} learns and has no learning rate; lr={lr!r} was given. "
+                       "None is for a frozen layer.")
     return (rates if many else rates[0]), None
 
 def _rates_by_replica(lr: Tensor, rule: Rule) -> list:
     "Rates (S,), or (S, 2) for hidden layers and output, or (S, layers)."
-    if len(lr) != rule.net.replicas: raise BadInput(f"{len(lr)} learning rates were given for {rule.net.replicas} replicas.")
-    if not (torch.isfinite(lr) & (lr > 0)).all(): raise BadInput(f"learning rates must be positive numbers; {lr.tolist()} were given.")
+    if len(lr) != rule.net.replicas:
+        raise BadInput(f"{len(lr)} learning rates were given for {rule.net.replicas} replicas.")
+    if not (torch.isfinite(lr) & (lr > 0)).all():
+        raise BadInput(f"learning rates must be positive numbers; {lr.tolist()} were given.")
     rates = [by_layer(tuple(r), rule.net.depth) if lr.dim() == 2 else [r] * rule.net.depth for r in lr.tolist()]
-    if len(rates[0]) != rule.net.depth: raise BadInput(f"rates of shape {tuple(lr.shape)} were given for {rule.net.depth} layers; give (replicas,), (replicas, 2) or (replicas, layers).")
+    if len(rates[0]) != rule.net.depth:
+        raise BadInput(f"rates of shape {tuple(lr.shape)} were given for {rule.net.depth} layers; "
+                       "give (replicas,), (replicas, 2) or (replicas, layers).")
     return [list(r) for r in rates]
 
+# %% ../nbs/10_training.ipynb #checked
 def _checked_schedule(schedule, rule: Rule):
     "One schedule's name, or a list with one for each layer."
     names = by_layer(rule.schedule if schedule is None else schedule, rule.net.depth)
     if not isinstance(names, (list, tuple)): return choose(names, SCHEDULES, "schedule")
-    if len(names) != rule.net.depth: raise BadInput(f"{len(names)} schedules were given for {rule.net.depth} layers; give one for all, or one for each.")
+    if len(names) != rule.net.depth:
+        raise BadInput(f"{len(names)} schedules were given for {rule.net.depth} layers; "
+                       "give one for all, or one for each.")
     return [choose(n, SCHEDULES, "schedule") for n in names]
 
 def label(thing) -> str | None:
     "A name that is the same in every process, for a string, a function, a partial function or a record."
     if thing is None or isinstance(thing, str): return thing
-    if isinstance(thing, partial): return f"{label(thing.func)}({', '.join(f'{k}={v!r}' for k, v in thing.keywords.items())})"
-    return f"{thing.__module__}.{thing.__qualname__}" if inspect.isroutine(thing) or inspect.isclass(thing) else repr(thing)
+    if isinstance(thing, partial):
+        keywords = ", ".join(f"{k}={v!r}" for k, v in thing.keywords.items())
+        return f"{label(thing.func)}({keywords})"
+    named = inspect.isroutine(thing) or inspect.isclass(thing)
+    return f"{thing.__module__}.{thing.__qualname__}" if named else repr(thing)
 
 def checked_settings(rule: Rule, epochs, lr, batch_size, optimizer, seed, augment, schedule=None) -> Settings:
     "The settings of a run, all checked."
@@ -126,17 +143,18 @@ def default_lr(
     rule: Rule,
     optimizer: str = "sgd", # or "adam"
 ):
-    "The rate, or pair (hidden layers, output), that the rule's card holds for such a run; where its options want another, theirs."
+    "The rate, or pair (hidden layers, output), on the rule's card for such a run, or what its options want instead."
     card = cards().get(rule.name)
     if optimizer == "adam":
         if card and card.lr_adam is not None: return card.lr_adam
-        warnings.warn(f"no rate for Adam was chosen for rule {rule.name!r}; {ADAM} is taken. Give lr=, or register it with lr_adam=.",
-                      stacklevel=2)
+        warnings.warn(f"no rate for Adam was chosen for rule {rule.name!r}; {ADAM} is taken. "
+                      "Give lr=, or register it with lr_adam=.", stacklevel=2)
         return ADAM
     elsewhere = rule.net.depth > 2 or rule.hidden is rule.net.activation and rule.net.act != "sigmoid"
     rate = 0.1 if card is None else card.lr_deep if elsewhere and card.lr_deep is not None else card.lr
     if rule.lr is None: return rate
-    return tuple(c if own is None else own for own, c in zip(rule.lr, rate if isinstance(rate, tuple) else (rate, rate)))
+    by_part = rate if isinstance(rate, tuple) else (rate, rate)
+    return tuple(c if own is None else own for own, c in zip(rule.lr, by_part))
 
 ADAM = 0.001  # Adam's customary rate (Kingma & Ba 2015)
 
@@ -148,29 +166,43 @@ def make_optimizer(rule: Rule, optimizer, lr) -> torch.optim.Optimizer:
     fused = rule.net.weights[0].device.type in ("cpu", "cuda")
     return OPTIMIZERS[optimizer](groups, lr=1.0, fused=fused)  # each group brings its own rate
 
+# %% ../nbs/10_training.ipynb #stepper
+def _rate_of(lr, p: Tensor):
+    "A number as it is; one for each replica, (S,), in the shape that multiplies `p`."
+    return lr.view(-1, *[1] * (p.dim() - 1)) if isinstance(lr, Tensor) else lr
+
+@torch.no_grad()
+def _descend(groups: list[dict], changes: dict, by_replica: list | None):
+    "Add the changes to the parameters of an optimiser's groups, each at its rate."
+    for g in groups:
+        lr = g["lr"] if by_replica is None else g["lr"] * by_replica[g["layer"]]
+        for p in g["params"]:
+            if isinstance(change := changes.get(p), Outer): change.add_to(p, lr)
+            elif change is not None: p.add_(_rate_of(lr, p) * change)
+
 def stepper(
     optimizer: torch.optim.Optimizer,
-    replica_lr: list | None, # for each replica a rate for each layer, or None
+    replica_lr: list | None = None, # for each replica a rate for each layer, or None
+    plain: bool = False,            # the optimiser is SGD without momentum, decay or anybody who looks at gradients
 ) -> Callable:
-    "A function that takes one step, with each replica at its own rates if there are such."
-    if replica_lr is None: return optimizer.step
-    params, table = [p for g in optimizer.param_groups for p in g["params"]], torch.tensor(replica_lr)
-    layers = [g["layer"] for g in optimizer.param_groups for _ in g["params"]]
-    rates = [table[:, l].to(p).view(-1, *[1] * (p.dim() - 1)) for p, l in zip(params, layers)]
-    plain = type(optimizer) is torch.optim.SGD and not any(g["momentum"] or g["weight_decay"] for g in optimizer.param_groups)
+    "A function that makes the changes {parameter: change} of one weight step, each replica at its own rates if any."
+    groups = optimizer.param_groups
+    params = [p for g in groups for p in g["params"]]
+    by_replica = None if replica_lr is None else list(torch.tensor(replica_lr).to(params[0]).T)
+    if plain: return lambda changes: _descend(groups, changes, by_replica)
+
     @torch.no_grad()
-    def step():
-        if plain:  # then it is the same to scale the gradient, which saves a copy of the weights
-            for p, r in zip(params, rates):
-                if p.grad is not None: p.grad.mul_(r)
-            return optimizer.step()
-        before = [p.clone() for p in params]
+    def step(changes: dict):
+        before = [p.clone() for p in params] if by_replica else []
+        fill(changes)
         optimizer.step()
-        for p, b, r in zip(params, before, rates): p.copy_(b + r * (p - b))
+        rates = [by_replica[g["layer"]] for g in groups for _ in g["params"]] if by_replica else []
+        for p, b, r in zip(params, before, rates): p.copy_(b + _rate_of(r, p) * (p - b))
     return step
 
+# %% ../nbs/10_training.ipynb #scheduled
 def scheduled(
-    step: Callable,
+    step: Callable,       # makes given changes: see `stepper`
     optimizer: torch.optim.Optimizer,
     schedule: str | list, # a name in `SCHEDULES`, or one for each layer
     done: int,     # steps taken before
@@ -178,11 +210,13 @@ def scheduled(
 ) -> Callable:
     "`step`, with the optimiser's learning rates following the schedule."
     if schedule == "constant": return step
-    groups = [(g, g["lr"], SCHEDULES[schedule if isinstance(schedule, str) else schedule[g["layer"]]]) for g in optimizer.param_groups]
-    def scaled():
+    name_for = lambda g: schedule if isinstance(schedule, str) else schedule[g["layer"]]
+    groups = [(g, g["lr"], SCHEDULES[name_for(g)]) for g in optimizer.param_groups]
+
+    def scaled(changes: dict):
         nonlocal done
         for g, lr, factor in groups: g["lr"] = lr * factor(done / total)
-        step()
+        step(changes)
         done += 1
     return scaled
 
@@ -196,7 +230,9 @@ def _source(part) -> str:
 def code_of(rule: Rule) -> int:
     "A checksum of the source of a rule's teacher and plasticities."
     parts = [p.func if isinstance(p, partial) else p for p in (type(rule), rule.teacher, *rule.plasticity)]
-    return zlib.crc32("\n".join(_source(p if inspect.isroutine(p) or inspect.isclass(p) else type(p)) for p in parts).encode())
+    has_source = lambda part: inspect.isroutine(part) or inspect.isclass(part)
+    sources = [_source(p if has_source(p) else type(p)) for p in parts]
+    return zlib.crc32("\n".join(sources).encode())
 
 def describe(rule: Rule, task: Task, settings: Settings) -> dict:
     "Everything that decides the result of a run, as plain text and numbers."
@@ -204,10 +240,12 @@ def describe(rule: Rule, task: Task, settings: Settings) -> dict:
     return json.loads(json.dumps({
         "rule": rule.name, "options": rule.options, "code": code_of(rule),
         "net": net.settings,
-        "task": dict(name=task.name, classes=task.classes, n_train=len(task.y_train), n_valid=len(task.y_valid), images=task.fingerprint, late=task.shown is not None),
+        "task": dict(name=task.name, classes=task.classes, n_train=len(task.y_train), n_valid=len(task.y_valid),
+                     images=task.fingerprint, late=task.shown is not None),
         "fit": asdict(settings),
     }, default=str))
 
+# %% ../nbs/10_training.ipynb #differences
 def differences(new: dict, old: dict, path: str = "") -> list[str]:
     "Where two nested settings differ, as readable lines."
     lines = []
@@ -245,7 +283,8 @@ class Run:
     def samples_per_second(self) -> float:
         "Training samples per second, counted over all replicas."
         trained = self.history[self.history.epoch > 0]
-        return len(trained) * self.config["task"]["n_train"] / max(trained.groupby("epoch").seconds.first().sum(), 1e-9)
+        seconds = trained.groupby("epoch").seconds.first().sum()
+        return len(trained) * self.config["task"]["n_train"] / max(seconds, 1e-9)
 
 # %% ../nbs/10_training.ipynb #store
 class Corrupt(RunFailed):
@@ -263,37 +302,50 @@ def save_model(
 ):
     "Write the networks of `run`, whatever the rule remembers, the history and the settings to one file."
     tensors = {f"rule.{k}": v for k, v in run.rule.state_dict().items()} | state
-    head = {"config": json.dumps(run.config), "epoch": str(run.epoch), "stopped": str(run.stopped), "history": run.history.to_json(orient="split", double_precision=15)}
-    with written_whole(file) as tmp: tmp.write_bytes(save({k: v.contiguous() for k, v in tensors.items()}, head))
+    head = {"config": json.dumps(run.config), "epoch": str(run.epoch), "stopped": str(run.stopped),
+            "history": run.history.to_json(orient="split", double_precision=15)}
+    whole_tensors = {k: v.contiguous() for k, v in tensors.items()}
+    with written_whole(file) as tmp: tmp.write_bytes(save(whole_tensors, head))
 
 def _save(run: Run, optimizer: torch.optim.Optimizer):
     "Write the checkpoint of `run`, whole or not at all, and the history beside it as CSV."
     if run.path is None: return
-    state = {f"optim.{i}.{k}": v for i, part in optimizer.state_dict()["state"].items() for k, v in part.items() if isinstance(v, Tensor)}
+    state = {}
+    for i, part in optimizer.state_dict()["state"].items():
+        state |= {f"optim.{i}.{k}": v for k, v in part.items() if isinstance(v, Tensor)}
     save_model(run, run.path / CHECKPOINT, state)
     run.saved = run.epoch
     with written_whole(run.path / "history.csv") as tmp: run.history.to_csv(tmp, index=False)
 
+# %% ../nbs/10_training.ipynb #read
 def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
     "(header, tensors) of a checkpoint."
     try:
-        with safe_open(path, "pt") as f: head, tensors = f.metadata() or {}, {k: f.get_tensor(k) for k in f.keys()}
-    except FileNotFoundError as e: raise BadInput(f"there is no run at {path}; give the folder that fit or `bioplaus train` wrote.") from e
-    except (SafetensorError, OSError) as e: raise Corrupt(f"{path} is truncated or not a checkpoint ({e}). Delete it and train again.") from e
-    if not {"config", "epoch", "history"} <= set(head): raise BadInput(f"{path} holds tensors, but not a run of bioplaus: its header has no settings.")
+        with safe_open(path, "pt") as f:
+            head, tensors = f.metadata() or {}, {k: f.get_tensor(k) for k in f.keys()}
+    except FileNotFoundError as e:
+        raise BadInput(f"there is no run at {path}; give the folder that fit or `bioplaus train` wrote.") from e
+    except (SafetensorError, OSError) as e:
+        raise Corrupt(f"{path} is truncated or not a checkpoint ({e}). Delete it and train again.") from e
+    if not {"config", "epoch", "history"} <= set(head):
+        raise BadInput(f"{path} holds tensors, but not a run of bioplaus: its header has no settings.")
     return head, tensors
 
-def _part(tensors: dict, prefix: str) -> dict: return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+def _part(tensors: dict, prefix: str) -> dict:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
+# %% ../nbs/10_training.ipynb #load-parts
 def _load_weights(rule: Rule, tensors: dict, path: Path):
     "Put stored weights, and whatever the rule remembers, into `rule`."
-    stored = _part(tensors, "rule.")
+    stored, device = _part(tensors, "rule."), rule.net.weights[0].device
     for module_name, module in rule.named_modules():
         for name, buffer in module._buffers.items():  # a buffer that is None until it is first needed
             key = f"{module_name}.{name}".lstrip(".")
-            if buffer is None and key in stored: setattr(module, name, torch.empty_like(stored[key], device=rule.net.weights[0].device))
+            if buffer is None and key in stored: setattr(module, name, torch.empty_like(stored[key], device=device))
     try: rule.load_state_dict(stored)
-    except RuntimeError as e: raise BadInput(f"{path} does not fit this network ({rule.net.extra_repr()}): {' '.join(str(e).split())}") from e
+    except RuntimeError as e:
+        why = " ".join(str(e).split())
+        raise BadInput(f"{path} does not fit this network ({rule.net.extra_repr()}): {why}") from e
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict):
     "Put the stored state into `optimizer`."
@@ -338,13 +390,6 @@ def load_run(
     _load_weights(rule, tensors, file)
     return Run(rule, config, _history(head), int(head["epoch"]), file.parent)
 
-# %% ../nbs/10_training.ipynb #keep-memory
-@cache
-def keep_memory():
-    "Tell the C library, where it is glibc, to keep large blocks of freed memory (up to 2 GB) in this process."
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt: mallopt(-4, 0), mallopt(-1, 2**31 - 1)  # M_MMAP_MAX, M_TRIM_THRESHOLD
-
 # %% ../nbs/10_training.ipynb #epoch
 def train_epoch(
     rule: Rule,
@@ -352,7 +397,7 @@ def train_epoch(
     y: Tensor,            # (n,)
     settings: Settings,
     epoch: int,
-    step: Callable,       # one step of the optimiser
+    step: Callable,       # makes the changes of a weight step: see `stepper`
     augment: Callable | None = None, # a perturbation of each batch's pixels
     tick: Callable = lambda: None,   # called after each step
     shown: Tensor | None = None,     # (m,), the images of this epoch; None: all
@@ -360,14 +405,16 @@ def train_epoch(
     "One pass over the training images, each replica in its own order."
     keep_memory()
     n = len(y) if shown is None else len(shown)
-    order = torch.stack([torch.randperm(n, generator=stream(s, "shuffle", epoch)) for s in settings.seeds]).to(y.device)
+    orders = [torch.randperm(n, generator=stream(s, "shuffle", epoch)) for s in settings.seeds]
+    order = torch.stack(orders).to(y.device)
     if shown is not None: order = shown[order]
     noise = [stream(s, "augment", epoch) for s in settings.seeds]
     for batch in order.split(settings.batch_size, dim=1):
-        xs, ys = x.index_select(0, batch.flatten()).unflatten(0, batch.shape), y[batch]  # several times faster than x[batch]
-        if augment is None: rule.learn(xs, ys)
-        else: rule(augment(rule, xs, ys, noise), ys)
-        step(); tick()
+        xs = x.index_select(0, batch.flatten()).unflatten(0, batch.shape)  # several times faster than x[batch]
+        ys = y[batch]
+        if augment is None: rule.learn(xs, ys, step)
+        else: rule(augment(rule, xs, ys, noise), ys, step)
+        tick()
 
 # %% ../nbs/10_training.ipynb #record
 class StopTraining(Exception):
@@ -380,13 +427,16 @@ class Diverged(RunFailed):
         self.run = run
 
 def _measure(run: Run, task: Task, seconds: float) -> pd.DataFrame:
-    "One row for each replica: loss and accuracy on validation images and on as many training images, always the same ones."
-    some = torch.randperm(len(task.y_train), generator=stream(0, "watched"))[:len(task.y_valid)].to(task.y_train.device)
+    "A row for each replica: loss and accuracy on validation images and as many training images, always the same ones."
+    some = torch.randperm(len(task.y_train), generator=stream(0, "watched"))[:len(task.y_valid)]
+    some = some.to(task.y_train.device)
     parts = {"train": (task.x_train[some], task.y_train[some]), "valid": (task.x_valid, task.y_valid)}
     rows = {"epoch": run.epoch, "replica": range(run.rule.net.replicas), "seed": run.config["fit"]["seeds"]}
-    for part, (x, y) in parts.items(): rows |= {f"{part}_{k}": v.double().numpy() for k, v in evaluate(run.rule, x, y).items()}
+    for part, (x, y) in parts.items():
+        rows |= {f"{part}_{k}": v.double().numpy() for k, v in evaluate(run.rule, x, y).items()}
     return pd.DataFrame(rows | {"seconds": seconds})
 
+# %% ../nbs/10_training.ipynb #record-epoch
 def _record(run: Run, task: Task, seconds: float, callbacks):
     "Add an epoch to the history, the metrics of the teacher and of callbacks included; a callback may ask to stop."
     run.epoch += 1
@@ -396,8 +446,10 @@ def _record(run: Run, task: Task, seconds: float, callbacks):
     for callback in [*own, *callbacks]:
         try: extra = callback(run) or {}
         except StopTraining: extra, run.stopped = {}, True
-        for k, v in extra.items(): run.history.loc[now, k] = torch.as_tensor(v).expand(run.rule.net.replicas).double().cpu().numpy()
+        for k, v in extra.items():
+            run.history.loc[now, k] = torch.as_tensor(v).expand(run.rule.net.replicas).double().cpu().numpy()
 
+# %% ../nbs/10_training.ipynb #watch
 def _watch(run: Run, say: Callable):
     "Say which replicas have just diverged or exploded; raise `Diverged` if none is left."
     now, before = run.final, run.history[run.history.epoch == run.epoch - 1]
@@ -411,7 +463,9 @@ def _watch(run: Run, say: Callable):
         say(f"replica {s} (seed {now.seed[s]}) exploded {at(s)}: its weights or its loss are so large that changes of "
             "normal size are lost in rounding. A smaller learning rate may help.")
     run.exploded |= far
-    if len(dead) == len(now): raise Diverged(f"all {len(now)} replicas of rule {run.rule.name!r} diverged by epoch {run.epoch} at lr={by_replica or lr}: {advice}", run)
+    if len(dead) == len(now):
+        raise Diverged(f"all {len(now)} replicas of rule {run.rule.name!r} diverged by epoch {run.epoch} "
+                       f"at lr={by_replica or lr}: {advice}", run)
 
 # %% ../nbs/10_training.ipynb #lone
 def check_batch(
@@ -420,17 +474,20 @@ def check_batch(
 ):
     "Refuse batches of one image where they would teach nothing, or something else."
     if batch_size > 1: return
-    say, W = f"Give a batch size of at least 2 (batch_size, --batch-size); {batch_size} was given.", rule.net.weights[0]
+    W = rule.net.weights[0]
+    say = f"Give a batch size of at least 2 (batch_size, --batch-size); {batch_size} was given."
     if getattr(rule.teacher, "least_batch", 1) > 1:
         raise BadInput(f"rule {rule.name!r} takes something from an image's neighbour in the batch, and a single image "
                        f"has none. {say}")
     x = torch.rand(8, rule.net.sizes[0], generator=stream(0, "lone images")).to(W)
     y = torch.arange(8, device=W.device) % rule.net.sizes[-1]
-    together, alone = asked_for(rule, x, y), [asked_for(rule, x[i:i + 1], y[i:i + 1]) for i in range(8)]
+    together = asked_for(rule, x, y)
+    alone = [asked_for(rule, x[i:i + 1], y[i:i + 1]) for i in range(8)]
     learns = [l for l, change in enumerate(together) if change is not None and change.any()]
     none = " and ".join(str(l + 1) for l in learns if not any(one[l].any() for one in alone))
-    if none: raise BadInput(f"with batches of one image, rule {rule.name!r} would never change layer {none}: it learns "
-                            f"from how the images of a batch differ, and a covariance of one sample is zero. {say}")
+    if none:
+        raise BadInput(f"with batches of one image, rule {rule.name!r} would never change layer {none}: it learns "
+                       f"from how the images of a batch differ, and a covariance of one sample is zero. {say}")
 
 # %% ../nbs/10_training.ipynb #start
 def augmentation(
@@ -439,64 +496,78 @@ def augmentation(
 ) -> Callable | None:
     "What perturbs training batches, from its name; anything callable stays."
     if augment is not None and not callable(augment): augment = perturbation(augment, shape)
-    if hasattr(augment, "network"): raise BadInput(f"augment={augment} is noise inside the network; training batches can only be given noise or attacks on images.")
+    if hasattr(augment, "network"):
+        raise BadInput(f"augment={augment} is noise inside the network; "
+                       "training batches can only be given noise or attacks on images.")
     return augment
 
 def _fitted_to(rule: Rule, task: Task):
-    "Check that network and task fit, adopt the task's normalisation if the network has none, and move it beside the data."
+    "Check that network and task fit, adopt the task's normalisation if there is none, and move the net to the data."
     net = rule.net
-    if net.sizes[0] != task.n_in: raise BadInput(f"sizes {net.sizes} start with {net.sizes[0]}, but an image of {task.name} has {task.n_in} pixels.")
-    if net.sizes[-1] != task.n_classes: raise BadInput(f"sizes {net.sizes} end with {net.sizes[-1]}, but the task has {task.n_classes} classes.")
+    if net.sizes[0] != task.n_in:
+        raise BadInput(f"sizes {net.sizes} start with {net.sizes[0]}, "
+                       f"but an image of {task.name} has {task.n_in} pixels.")
+    if net.sizes[-1] != task.n_classes:
+        raise BadInput(f"sizes {net.sizes} end with {net.sizes[-1]}, but the task has {task.n_classes} classes.")
     if net.normalise is None: net.normalise = (task.mean, task.std)
     rule.to(task.x_train.device)
 
+# %% ../nbs/10_training.ipynb #resumed
 def _begun(run: Run, x: Tensor):
     "Bring the rule to where it starts on images `x`, and keep its weights, to tell later how far they have moved."
     _started(run.rule, x)
     run.start = {k: v.detach().clone() for k, v in run.rule.net.state_dict().items()}
 
 def _resumed(run: Run, x: Tensor) -> dict | None:
-    "Load the checkpoint in the run's folder, if there is one, and return its tensors; its settings must be the same, but for the number of epochs."
+    "The tensors of the checkpoint in the run's folder, loaded; the settings must be the same, but for the epochs."
     if run.path is None or not (run.path / CHECKPOINT).exists(): return None
     head, tensors = _read(run.path / CHECKPOINT)
-    lines = differences(run.config, json.loads(head["config"]))
-    if run.config["fit"]["schedule"] == "constant" and not run.config["task"]["late"]: lines = [d for d in lines if not d.startswith("fit.epochs:")]  # it can be trained further
-    if int(head["epoch"]) > run.config["fit"]["epochs"]: lines.append(f"it has {head['epoch']} epochs, {run.config['fit']['epochs']} were asked for")
-    if lines:
-        hint = " If no lr was given, the rate on the rule's card has changed since; lr= keeps the old one."
-        raise OtherSettings(f"{run.path} holds a run with other settings ({'; '.join(lines)}). Choose another folder (--out), "
-                            f"or delete this one.{hint if any(d.startswith('fit.lr:') for d in lines) else ''}")
+    _refuse_other_settings(run, head)
     _begun(run, x)
     _load_weights(run.rule, tensors, run.path / CHECKPOINT)
-    run.history, run.epoch, run.saved, run.stopped = _history(head), int(head["epoch"]), int(head["epoch"]), head.get("stopped") == "True"
+    run.epoch = run.saved = int(head["epoch"])
+    run.history, run.stopped = _history(head), head.get("stopped") == "True"
     return tensors
+
+def _refuse_other_settings(run: Run, head: dict):
+    "Compare a checkpoint's settings with those that are asked for."
+    lines, asked = differences(run.config, json.loads(head["config"])), run.config["fit"]["epochs"]
+    if run.config["fit"]["schedule"] == "constant" and not run.config["task"]["late"]:
+        lines = [d for d in lines if not d.startswith("fit.epochs:")]  # it can be trained further
+    if int(head["epoch"]) > asked: lines.append(f"it has {head['epoch']} epochs, {asked} were asked for")
+    if not lines: return
+    hint = " If no lr was given, the rate on the rule's card has changed since; lr= keeps the old one."
+    if not any(d.startswith("fit.lr:") for d in lines): hint = ""
+    raise OtherSettings(f"{run.path} holds a run with other settings ({'; '.join(lines)}). "
+                        f"Choose another folder (--out), or delete this one.{hint}")
 
 # %% ../nbs/10_training.ipynb #fit
 def fit(
     rule: Rule,                # what learns
     task: Task,                # from what
     epochs: int = 10,
-    lr=None,                   # one rate, a pair (hidden, output), a list with one for each layer, or a tensor (S,) or (S, layers) for each replica; None: the rule's own
+    # a rate, a pair (hidden, output), a list by layer, or a tensor (S,) or (S, layers) by replica; None: the rule's own
+    lr=None,
     batch_size: int = 32,
     optimizer="sgd",           # "sgd", "adam", or a function of parameter groups that returns a torch optimiser
     seed: int | None = None,   # of the first replica's shuffles; None: each replica's own seed
-    callbacks=(),              # functions of the `Run`, called after each epoch; they may return metrics {name: (S,) values}
+    callbacks=(),              # functions of the `Run`, called after each epoch; they may return {name: (S,) values}
     augment=None,              # "gaussian[:σ]", "fgsm[:ε]" or any perturbation, applied to every training batch
     out: str | Path | None = None, # a folder to keep checkpoints in, and to resume from
-    schedule: str | tuple | None = None, # of the learning rate: a name in `SCHEDULES`, or a pair (hidden, output); None: the rule's own
+    schedule: str | tuple | None = None, # a name in `SCHEDULES`, or a pair (hidden, output); None: the rule's own
     progress: bool = True,     # show a progress bar
     warn: bool = True,         # say why and what to try if networks can't learn; `run.trouble` holds it in any case
 ) -> Run:
     "Train all replicas of `rule` on `task`; with `out`, resume where an earlier call with the same settings stopped."
     augment = augmentation(augment, task.shape)
     settings = checked_settings(rule, epochs, lr, batch_size, optimizer, seed, augment, schedule)
-    _fitted_to(rule, task), check_batch(rule, settings.batch_size)
+    _fitted_to(rule, task)
+    check_batch(rule, settings.batch_size)
     run = Run(rule, describe(rule, task, settings), path=Path(out) if out else None)
-    with tqdm(total=_steps(task, settings, epochs), desc=rule.name, disable=not progress, unit="step", leave=False) as bar:
-        try: _train(run, task, settings, partial(make_optimizer, rule, optimizer, settings.lr), augment, callbacks, bar)
-        except KeyboardInterrupt: bar.write(_how_to_go_on(run), file=sys.stderr); raise
-        except Diverged: run.trouble = diagnose(run, task); raise
-        run.trouble = diagnose(run, task)
+    make = partial(make_optimizer, rule, optimizer, settings.lr)
+    steps = _steps(task, settings, epochs)
+    with tqdm(total=steps, desc=rule.name, disable=not progress, unit="step", leave=False) as bar:
+        _diagnosed(run, task, bar, partial(_train, run, task, settings, make, augment, callbacks, bar))
         if warn: _tell(run, task)
     return run
 
@@ -504,6 +575,17 @@ def fit(
 def _how_to_go_on(run: Run) -> str:
     if run.saved < 0: return "interrupted. Give fit a folder (out=) to be able to go on."
     return f"interrupted. The checkpoint after epoch {run.saved} is in {run.path}; the same call goes on from there."
+
+def _diagnosed(run: Run, task: Task, bar, train: Callable):
+    "`train`, and then find what keeps networks from learning; whoever interrupts is told how to go on."
+    try: train()
+    except KeyboardInterrupt:
+        bar.write(_how_to_go_on(run), file=sys.stderr)
+        raise
+    except Diverged:
+        run.trouble = diagnose(run, task)
+        raise
+    run.trouble = diagnose(run, task)
 
 def _tell(run: Run, task: Task):
     "Say what keeps networks from learning, unless that is as expected, or was said when it happened."
@@ -513,9 +595,11 @@ def _tell(run: Run, task: Task):
 
 def _steps(task: Task, settings: Settings, epochs: int) -> int:
     "How many steps the first `epochs` epochs take."
-    images = [len(task.y_train) if (shown := task.indices(e, settings.epochs)) is None else len(shown) for e in range(1, epochs + 1)]
+    shown = [task.indices(e, settings.epochs) for e in range(1, epochs + 1)]
+    images = [len(task.y_train) if some is None else len(some) for some in shown]
     return sum(-(-n // settings.batch_size) for n in images)
 
+# %% ../nbs/10_training.ipynb #epochs
 def _begin(run: Run, task: Task, optimizer, callbacks):
     "What comes before the first epoch."
     _begun(run, task.x_train)
@@ -523,10 +607,10 @@ def _begin(run: Run, task: Task, optimizer, callbacks):
     _save(run, optimizer)
 
 def _train(run: Run, task: Task, settings: Settings, make: Callable, augment, callbacks, bar):
-    "The epochs of `fit`, from the start or from a checkpoint, with the optimiser that `make` makes; making one takes a second, which a finished run is spared."
+    "The epochs of `fit`, from the start or from a checkpoint, with the optimiser that `make` makes."
     say, tensors = partial(bar.write, file=sys.stderr), _resumed(run, task.x_train)
     finished = run.stopped or run.epoch >= settings.epochs
-    optimizer = None if finished and tensors else make()
+    optimizer = None if finished and tensors else make()  # making one takes a second, which a finished run is spared
     if tensors is None: _begin(run, task, optimizer, callbacks)
     elif optimizer: _load_optimizer(optimizer, tensors)
     _watch(run, say)
@@ -534,10 +618,12 @@ def _train(run: Run, task: Task, settings: Settings, make: Callable, augment, ca
     bar.update(done)
     if finished: return
     x = run.rule.transform(task.x_train) if augment is None else task.x_train
-    step = scheduled(stepper(optimizer, settings.replica_lr), optimizer, settings.schedule, done, bar.total)
+    step = stepper(optimizer, settings.replica_lr, settings.optimizer == "sgd")
+    step = scheduled(step, optimizer, settings.schedule, done, bar.total)
     while not run.stopped and run.epoch < settings.epochs:
         start = time.perf_counter()
-        train_epoch(run.rule, x, task.y_train, settings, run.epoch + 1, step, augment, bar.update, task.indices(run.epoch + 1, settings.epochs))
+        shown = task.indices(run.epoch + 1, settings.epochs)
+        train_epoch(run.rule, x, task.y_train, settings, run.epoch + 1, step, augment, bar.update, shown)
         _record(run, task, time.perf_counter() - start, callbacks)
         _save(run, optimizer)
         bar.set_postfix(epoch=run.epoch, valid=f"{run.final.valid_accuracy.mean():.3f}")

@@ -10,7 +10,7 @@ __all__ = ['BADGES', 'gradients', 'mini_batches', 'learning_layers', 'probe', 'p
 import copy, warnings
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from .control import jacobian
 from .core import BadInput, choose, stream, whole
 from .feedback import alignment
@@ -27,10 +27,11 @@ def gradients(
 ) -> list[Tensor]:               # (S, out, in) of each layer
     "What backprop would do: minus the gradient of the mean loss of `rule.predict`, by autograd."
     with torch.enable_grad():
-        total = LOSSES[choose(loss, LOSSES, "loss")].value(rule.predict(x), y).mean(-1).sum()  # replicas don't share weights, so the sum keeps them apart
+        losses = LOSSES[choose(loss, LOSSES, "loss")].value(rule.predict(x), y)
+        total = losses.mean(-1).sum()  # replicas don't share weights, so the sum keeps them apart
         return [-g for g in torch.autograd.grad(total, list(rule.net.weights))]
 
-# %% ../nbs/11_updates.ipynb #probe
+# %% ../nbs/11_updates.ipynb #mini-batches
 def mini_batches(
     x: Tensor,          # (N, pixels)
     y: Tensor,          # (N,)
@@ -38,14 +39,19 @@ def mini_batches(
     size: int = 32,     # images in each
 ) -> list[tuple[Tensor, Tensor]]:
     "`batches` different mini-batches: always the same ones, for every rule, replica and epoch."
-    if not isinstance(batches, int) or batches < 2: raise BadInput(f"a variance needs at least 2 mini-batches; batches={batches!r} was given.")
-    if batches * whole(size, "size of a mini-batch") > len(y): raise BadInput(f"{batches} mini-batches of {size} images take {batches * size} images, and {len(y)} were given; ask for fewer or smaller ones.")
+    if not isinstance(batches, int) or batches < 2:
+        raise BadInput(f"a variance needs at least 2 mini-batches; batches={batches!r} was given.")
+    if batches * whole(size, "size of a mini-batch") > len(y):
+        raise BadInput(f"{batches} mini-batches of {size} images take {batches * size} images, "
+                       f"and {len(y)} were given; ask for fewer or smaller ones.")
     order = torch.randperm(len(y), generator=stream(0, "updates"))[:batches * size].to(y.device)
     return [(x[some], y[some]) for some in order.split(size)]
 
+# %% ../nbs/11_updates.ipynb #learning-layers
 def _memory(rule: Rule) -> list[tuple]:
     "(module, name, value) of all that a rule remembers between batches, counters aside."
-    return [(m, k, v if v is None else v.clone()) for m in rule.modules() for k, v in m._buffers.items() if v is None or v.is_floating_point()]
+    found = [(m, k, v) for m in rule.modules() for k, v in m._buffers.items()]
+    return [(m, k, v if v is None else v.clone()) for m, k, v in found if v is None or v.is_floating_point()]
 
 def learning_layers(
     rule: Rule,
@@ -54,10 +60,14 @@ def learning_layers(
     "`layers`, each of which must be there and learn; if none are named, those that do."
     learning = [l for l, plasticity in enumerate(rule.plasticity, 1) if plasticity is not None]
     for l in layers or []:
-        if l not in range(1, rule.net.depth + 1): raise BadInput(f"there is no layer {l!r}: this network's layers are 1 to {rule.net.depth}.")
-        if l not in learning: raise BadInput(f"layer {l} of rule {rule.name!r} is frozen: it makes no update, so there is none to measure. Layers that learn: {learning}.")
+        if l not in range(1, rule.net.depth + 1):
+            raise BadInput(f"there is no layer {l!r}: this network's layers are 1 to {rule.net.depth}.")
+        if l not in learning:
+            raise BadInput(f"layer {l} of rule {rule.name!r} is frozen: it makes no update, "
+                           f"so there is none to measure. Layers that learn: {learning}.")
     return list(layers or learning)
 
+# %% ../nbs/11_updates.ipynb #probe
 @torch.no_grad()
 def probe(
     rule: Rule,
@@ -65,7 +75,7 @@ def probe(
     layers=None,                 # numbers from 1; None: all that learn
     loss: str = "cross-entropy", # of the yardstick
 ) -> dict[int, tuple[Tensor, Tensor]]:
-    "{layer: (the rule's updates, backprop's)}, each (batches, S, out, in), all at the present weights. `rule` stays as it is."
+    "{layer: (its updates, backprop's)}, each (batches, S, out, in), all at the present weights. `rule` stays as it is."
     wanted, rule, found = learning_layers(rule, layers), copy.deepcopy(rule), []
     memory = _memory(rule)
     for x, y in batches:
@@ -80,27 +90,37 @@ def pair_means(
     A: Tensor, # (M, S, ...), one for each mini-batch
     B: Tensor, # of the same shape
 ) -> tuple[Tensor, Tensor, Tensor]: # each (S,)
-    "Mean inner product of A and B: of the same mini-batch; over all pairs of different ones; and the standard error of the second, by the jackknife."
+    "Mean inner product of A and B: of the same mini-batch; of different ones; the second's standard error (jackknife)."
     a, b = (t.flatten(2).transpose(0, 1).double() for t in (A, B))
     products, M = a @ b.mT, len(A)
     same = products.diagonal(dim1=-2, dim2=-1)
     others = products.sum((-2, -1)) - same.sum(-1)
     gone = products.sum(-1) + products.sum(-2) - 2 * same  # what leaves with each mini-batch
-    error = (M - 1) ** 0.5 * ((others[:, None] - gone) / ((M - 1) * (M - 2))).std(-1, correction=0) if M > 2 else torch.full_like(others, torch.inf)
+    if M > 2: error = (M - 1) ** 0.5 * ((others[:, None] - gone) / ((M - 1) * (M - 2))).std(-1, correction=0)
+    else: error = torch.full_like(others, torch.inf)
     return same.mean(-1), others / (M * (M - 1)), error
 
+# %% ../nbs/11_updates.ipynb #metrics
 def quality(
     U: Tensor, # (M, S, out, in) a layer's updates, one for each mini-batch
     G: Tensor, # (M, S, out, in) backprop's updates for the same
-) -> dict[str, Tensor]: # each (S,)
-    "cosine, norm_ratio, aim, bias, variance and snr of a layer's updates; bias_error and snr_error are standard errors; lost: 1 where the mean update is lost in noise, so that aim is not defined (NaN)."
-    if len(U) < 2: raise BadInput(f"a variance needs at least 2 mini-batches; {len(U)} was given.")
-    (power, signal, error), (unit, true, true_error), (_, along, _), (_, bias, bias_error) = (pair_means(A, B) for A, B in ((U, U), (G, G), (U, G), (U - G, U - G)))
-    lengths, unit = U.flatten(2).double().norm(dim=-1) * G.flatten(2).double().norm(dim=-1), unit.where(unit > 0, torch.nan)
+) -> dict[str, Tensor]: # each (S,); lost is 1 where the mean update is lost in noise, so that aim is not defined (NaN)
+    "cosine, norm_ratio, aim, lost, bias, variance and snr of a layer's updates; bias_error, snr_error: their errors."
+    if len(U) < 2:
+        raise BadInput(f"a variance needs at least 2 mini-batches; {len(U)} was given.")
+    power, signal, error = pair_means(U, U)
+    unit, true, true_error = pair_means(G, G)
+    along, (_, bias, bias_error) = pair_means(U, G)[1], pair_means(U - G, U - G)
+    lengths = U.flatten(2).double().norm(dim=-1) * G.flatten(2).double().norm(dim=-1)
+    unit = unit.where(unit > 0, torch.nan)
     clear = (signal > 2 * error) & (true > 2 * true_error)
-    return {"cosine": ((U.double() * G).flatten(2).sum(-1) / lengths).mean(0), "norm_ratio": (power / unit).sqrt(),
-            "aim": along / (signal * true).where(clear, torch.nan).sqrt(), "lost": (~clear).double(), "bias": bias / unit, "bias_error": bias_error / unit,
-            "variance": (power - signal) / unit, "snr": signal / (power - signal), "snr_error": error / (power - signal)}
+    noise = power - signal
+    return {
+        "cosine": ((U.double() * G).flatten(2).sum(-1) / lengths).mean(0), "norm_ratio": (power / unit).sqrt(),
+        "aim": along / (signal * true).where(clear, torch.nan).sqrt(), "lost": (~clear).double(),
+        "bias": bias / unit, "bias_error": bias_error / unit,
+        "variance": noise / unit, "snr": signal / noise, "snr_error": error / noise,
+    }
 
 # %% ../nbs/11_updates.ipynb #callback
 def update_quality(
@@ -110,7 +130,8 @@ def update_quality(
     loss: str = "cross-entropy", # of the yardstick
 ) -> dict[str, Tensor]:
     "The metrics of each layer's updates at the present weights, {metric_layer: (S,)}."
-    if len(batches) < 2: raise BadInput(f"a variance needs at least 2 mini-batches; {len(batches)} was given.")
+    if len(batches) < 2:
+        raise BadInput(f"a variance needs at least 2 mini-batches; {len(batches)} was given.")
     found = {}
     for l, (U, G) in probe(rule, batches, layers, loss).items():
         mine = quality(U, G)
@@ -122,23 +143,31 @@ def _speak(l: int, U: Tensor, G: Tensor, aim: Tensor):
     "Say why a metric of layer `l` is not a number."
     for what, A in (("its updates are", U), ("backprop's updates are", G)):
         zero = (A == 0).flatten(2).all(-1).any(0)
-        if zero.any(): warnings.warn(f"layer {l}: {what} zero in {int(zero.sum())} of {len(zero)} replicas, so they point nowhere; their cosine is NaN.", stacklevel=3)
-    lost = aim.isnan() & U.flatten(2).isfinite().all(-1).all(0) & (U != 0).flatten(2).any(-1).all(0) & (G != 0).flatten(2).any(-1).all(0)
-    if lost.any(): warnings.warn(f"layer {l}: the mean update is lost in noise over {len(U)} mini-batches in {int(lost.sum())} of {len(lost)} replicas; their aim is not defined, because noise has no direction (aim is NaN and lost is 1 there). More or larger mini-batches may help.", stacklevel=3)
+        if zero.any():
+            warnings.warn(f"layer {l}: {what} zero in {int(zero.sum())} of {len(zero)} replicas, "
+                          "so they point nowhere; their cosine is NaN.", stacklevel=3)
+    points = lambda A: (A != 0).flatten(2).any(-1).all(0)
+    lost = aim.isnan() & U.flatten(2).isfinite().all(-1).all(0) & points(U) & points(G)
+    if lost.any():
+        warnings.warn(f"layer {l}: the mean update is lost in noise over {len(U)} mini-batches in {int(lost.sum())} of "
+                      f"{len(lost)} replicas; their aim is not defined, because noise has no direction (aim is NaN and "
+                      "lost is 1 there). More or larger mini-batches may help.", stacklevel=3)
 
+# %% ../nbs/11_updates.ipynb #watching
 class UpdateQuality:
-    "A callback of `fit`: see `update_quality`. It measures copies of the rule, on the same mini-batches each time, and leaves the training as it is."
+    "A callback of `fit`: see `update_quality`. It measures copies, on the same mini-batches; training stays as it is."
     def __init__(self,
         x: Tensor,          # (N, pixels) images to take mini-batches from: the training images
         y: Tensor,          # (N,)
         batches: int = 20,  # how many, at least 2
-        size: int = 32,     # images in each: as many as in training, if the noise of training is what you ask about
+        size: int = 32,     # images in each: as many as in training, if its noise is what you ask about
         layers=None,        # numbers from 1; None: all that learn
         loss: str = "cross-entropy",
     ):
         self.batches, self.layers, self.loss = mini_batches(x, y, batches, size), layers, loss
 
-    def __call__(self, run: Run) -> dict[str, Tensor]: return update_quality(run.rule, self.batches, self.layers, self.loss)
+    def __call__(self, run: Run) -> dict[str, Tensor]:
+        return update_quality(run.rule, self.batches, self.layers, self.loss)
 
 # %% ../nbs/11_updates.ipynb #angles
 def _angle(cosine: Tensor) -> Tensor: return torch.rad2deg(cosine.clamp(-1, 1).arccos())
@@ -153,7 +182,7 @@ def control_angles(
     rule: Rule, # with a `Control` teacher
     x: Tensor,  # (N, pixels) images to average over
 ) -> dict[str, Tensor]:
-    "Angles in degrees, (S,), between the controller's feedback weights and the network's Jacobian: q_angle_1, ..., and q_space."
+    "Angles in degrees, (S,), between the controller's feedback weights and the Jacobian: q_angle_1, ..., and q_space."
     free = Rule(rule.net, Free(), Delta(), hidden=rule.hidden).phases(rule.transform(x), None)
     Qs, Js = ([m.mean(1) for m in ms] for ms in (rule.teacher.ways(rule, free), jacobian(rule, free)))
     reached = [l for l, Q in enumerate(Qs) if Q.any()]  # a push that doesn't reach a layer has no angle
@@ -166,14 +195,16 @@ def control_angles(
                       "push (all units saturated?); such angles are not defined (NaN).", stacklevel=2)
     return found
 
+# %% ../nbs/11_updates.ipynb #feedback-angles
 def feedback_angles(
     rule: Rule, # with feedback weights or a controller
     x: Tensor,  # (N, pixels): for controllers, images to average over
 ) -> dict[str, Tensor]:
-    "Angles in degrees, (S,), between what carries the error or the push and what backprop would use: `alignment` or `control_angles`."
+    "Angles in degrees, (S,), of what carries error or push to what backprop would use (`alignment`, `control_angles`)."
     if hasattr(rule.teacher, "transposed"): return alignment(rule)
     if hasattr(rule.teacher, "ways"): return control_angles(rule, x)
-    raise BadInput(f"rule {rule.name!r} has no feedback weights to compare; its teacher is {type(rule.teacher).__name__}. Rules of the pages Feedback and Control have some.")
+    raise BadInput(f"rule {rule.name!r} has no feedback weights to compare; its teacher is "
+                   f"{type(rule.teacher).__name__}. Rules of the pages Feedback and Control have some.")
 
 def FeedbackAngles(x: Tensor):
     "A callback of `fit`: see `feedback_angles`."
@@ -186,7 +217,8 @@ class Snapshots:
         self.layer, self.weights = whole(layer, "layer"), {}
 
     def __call__(self, run: Run):
-        if self.layer > run.rule.net.depth: raise BadInput(f"there is no layer {self.layer}: this network's layers are 1 to {run.rule.net.depth}.")
+        if self.layer > run.rule.net.depth:
+            raise BadInput(f"there is no layer {self.layer}: this network's layers are 1 to {run.rule.net.depth}.")
         self.weights[run.epoch] = run.rule.net.weights[self.layer - 1].detach().clone()
 
 def changed(
@@ -198,7 +230,12 @@ def changed(
     return square.mean(-2).sqrt(), square.mean(-1).sqrt()
 
 # %% ../nbs/11_updates.ipynb #badge
-BADGES = {"●○○○ local": {"pre", "post", "own weight"}, "●●○○ broadcast": {"scalar"}, "●●●○ population": {"layer", "batch"}, "●●●● transport": {"transported weights"}}
+BADGES = {
+    "●○○○ local": {"pre", "post", "own weight"},
+    "●●○○ broadcast": {"scalar"},
+    "●●●○ population": {"layer", "batch"},
+    "●●●● transport": {"transported weights"},
+}
 
 def badge(
     name: str,  # a rule's name

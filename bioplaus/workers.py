@@ -21,33 +21,40 @@ def _one(number: int, job: Callable, threads: int | None, rules: list[bytes]) ->
     return number, job()
 
 def packed_rules() -> list[bytes]:
-    "The rules of this session, ready to travel. One that can't (it may hold an open file) stays here, and a job that needs it says that it is unknown."
+    "The rules of this session, ready to travel; one that can't stays here, and a job that needs it says it is unknown."
     import cloudpickle
     packed = []
     for name, entry in own_rules().items():
-        with contextlib.suppress(Exception): packed.append(cloudpickle.dumps({name: entry}))
+        with contextlib.suppress(Exception):  # it may hold an open file
+            packed.append(cloudpickle.dumps({name: entry}))
     return packed
 
 def cores() -> int:
     "Processor cores that this process may use."
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
+# %% ../nbs/39_workers.ipynb #spread
 def spread(
     jobs: list[Callable],         # functions without arguments, which can be pickled
     workers: int = 1,             # processes; 1: this one
     scheduler: str | None = None, # the address of a dask scheduler, whose workers are taken instead
 ) -> Iterator[tuple]:
-    "Yield (number of the job, what it returned) as the jobs finish. An exception in a job is raised here, and ends it all."
+    "Yield (number of the job, what it returned) as jobs finish. An exception in a job is raised here, and ends it all."
     whole(workers, "workers")
-    if scheduler is None and min(workers, len(jobs)) <= 1: yield from ((i, job()) for i, job in enumerate(jobs)); return
+    if scheduler is None and min(workers, len(jobs)) <= 1:
+        yield from ((i, job()) for i, job in enumerate(jobs))
+        return
     from joblib import Parallel, delayed
     from joblib.externals.loky import get_reusable_executor
     from joblib.externals.loky.process_executor import TerminatedWorkerError
     with _cluster(scheduler) if scheduler else contextlib.nullcontext():
-        side_by_side = Parallel(n_jobs=len(jobs) if scheduler else workers, return_as="generator_unordered", batch_size=1)
+        processes = len(jobs) if scheduler else workers
+        side_by_side = Parallel(n_jobs=processes, return_as="generator_unordered", batch_size=1)
         threads, rules = None if scheduler else max(1, cores() // workers), packed_rules()
         try: yield from side_by_side(delayed(_one)(i, job, threads, rules) for i, job in enumerate(jobs))
-        except TerminatedWorkerError as e: raise RunFailed("a worker process was killed, perhaps for want of memory. What had been finished is kept; run the same again, perhaps with fewer workers.") from e
+        except TerminatedWorkerError as e:
+            raise RunFailed("a worker process was killed, perhaps for want of memory. What had been finished is kept; "
+                            "run the same again, perhaps with fewer workers.") from e
         finally: get_reusable_executor().shutdown()  # idle workers would keep this process waiting when it ends
 
 # %% ../nbs/39_workers.ipynb #cluster
@@ -55,25 +62,34 @@ def versions() -> dict:
     "What must be the same on all machines."
     import platform
     import bioplaus
-    return {"bioplaus": bioplaus.__version__, "torch": torch.__version__.split("+")[0], "python": ".".join(platform.python_version_tuple()[:2])}
+    python = ".".join(platform.python_version_tuple()[:2])
+    return {"bioplaus": bioplaus.__version__, "torch": torch.__version__.split("+")[0], "python": python}
 
 @contextlib.contextmanager
 def _cluster(scheduler: str):
     "joblib's jobs go to the workers of this scheduler; they are checked first."
     from joblib import parallel_config
     try: from distributed import Client
-    except ImportError as e: raise BadInput("a scheduler needs dask.distributed: pip install 'bioplaus[cluster]'.") from e
+    except ImportError as e:
+        raise BadInput("a scheduler needs dask.distributed: pip install 'bioplaus[cluster]'.") from e
     try: client = Client(scheduler, timeout=10)
-    except (OSError, ValueError) as e: raise RunFailed(f"there is no dask scheduler at {scheduler} ({e}). Start one with `dask scheduler`, or compute here, with --workers.") from e
+    except (OSError, ValueError) as e:
+        raise RunFailed(f"there is no dask scheduler at {scheduler} ({e}). Start one with `dask scheduler`, "
+                        "or compute here, with --workers.") from e
     with client:
         _check_workers(client.run(versions), scheduler)
         with parallel_config("dask", client=client): yield
 
+# %% ../nbs/39_workers.ipynb #check-workers
 def _check_workers(theirs: dict, scheduler: str):
     "There must be workers, and they must have our versions."
-    if not theirs: raise RunFailed(f"the scheduler at {scheduler} has no workers. Start some with `dask worker {scheduler}`; if they are waiting in a queue, wait with them.")
+    if not theirs:
+        raise RunFailed(f"the scheduler at {scheduler} has no workers. Start some with `dask worker {scheduler}`; "
+                        "if they are waiting in a queue, wait with them.")
     other = {address: v for address, v in theirs.items() if v != versions()}
-    if other: raise BadInput(f"workers have other versions than this process ({versions()}): {other}. Install the same everywhere.")
+    if other:
+        raise BadInput(f"workers have other versions than this process ({versions()}): {other}. "
+                       "Install the same everywhere.")
 
 # %% ../nbs/39_workers.ipynb #lock
 @contextlib.contextmanager
@@ -82,14 +98,23 @@ def claimed(
     wait: bool = True,   # until another process is done with it
 ) -> Iterator[bool]:
     "Whether the folder is ours, which it is until the block ends."
-    if folder is None: yield True; return
+    if folder is None:
+        yield True
+        return
     from filelock import FileLock, Timeout
     try: folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise CannotWrite(f"cannot write {folder}: {e.strerror or e}. Choose another folder (--out).") from e
+    except OSError as e:
+        raise _cannot_write(folder, e) from e
     lock = FileLock(folder / ".lock", is_singleton=False)
     try: lock.acquire(blocking=wait)
-    except Timeout: yield False; return
-    except OSError as e: raise CannotWrite(f"cannot write {lock.lock_file}: {e.strerror or e}. Choose another folder (--out).") from e
+    except Timeout:
+        yield False
+        return
+    except OSError as e:
+        raise _cannot_write(lock.lock_file, e) from e
     with contextlib.closing(contextlib.ExitStack()) as held:
         held.callback(lock.release)
         yield True
+
+def _cannot_write(path, e: OSError) -> CannotWrite:
+    return CannotWrite(f"cannot write {path}: {e.strerror or e}. Choose another folder (--out).")
