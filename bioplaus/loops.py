@@ -155,6 +155,7 @@ class Hold:
         self.set_point, self.disturbance = set_point, disturbance
 
     def __call__(self, t: int, l: int, v: Tensor, logits: list) -> Tensor:
+        if not logits: self.u = None  # a new look starts without a push
         if l == 1 and logits:
             u = torch.zeros_like(logits[-1]) if self.u is None else self.u
             self.u = self.controller.step(u, self.set_point(logits) - logits[-1])

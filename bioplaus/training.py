@@ -227,12 +227,17 @@ def _source(part) -> str:
     try: return inspect.getsource(part)
     except (OSError, TypeError): return label(part)
 
+def _parts(thing) -> list:
+    "A function, or a class with those it inherits from (but for PyTorch's and Python's own)."
+    if isinstance(thing, partial): return _parts(thing.func)
+    if inspect.isroutine(thing): return [thing]
+    classes = (thing if inspect.isclass(thing) else type(thing)).__mro__
+    return [c for c in classes if c.__module__.split(".")[0] not in ("builtins", "torch", "typing")]
+
 def code_of(rule: Rule) -> int:
-    "A checksum of the source of a rule's teacher and plasticities."
-    parts = [p.func if isinstance(p, partial) else p for p in (type(rule), rule.teacher, *rule.plasticity)]
-    has_source = lambda part: inspect.isroutine(part) or inspect.isclass(part)
-    sources = [_source(p if has_source(p) else type(p)) for p in parts]
-    return zlib.crc32("\n".join(sources).encode())
+    "A checksum of the source of a rule's class, teacher and plasticities."
+    parts = [part for thing in (rule, rule.teacher, *rule.plasticity) for part in _parts(thing)]
+    return zlib.crc32("\n".join(map(_source, parts)).encode())
 
 def describe(rule: Rule, task: Task, settings: Settings) -> dict:
     "Everything that decides the result of a run, as plain text and numbers."

@@ -15,7 +15,9 @@ from .control import jacobian
 from .core import BadInput, choose, stream, whole
 from .feedback import alignment
 from .network import MLP
-from .rule import LOSSES, Delta, Free, Rule, make_rule, what_it_sees
+from .locality import what_it_sees
+from .monitors import OfRun
+from .rule import LOSSES, Delta, Free, Rule, make_rule
 from .training import Run
 
 # %% ../nbs/11_updates.ipynb #gradients
@@ -211,12 +213,14 @@ def FeedbackAngles(x: Tensor):
     return lambda run: feedback_angles(run.rule, x)
 
 # %% ../nbs/11_updates.ipynb #maps
-class Snapshots:
+class Snapshots(OfRun):
     "A callback of `fit` that keeps a layer's weights (S, out, in) of each epoch, in `weights[epoch]`."
     def __init__(self, layer: int = 1): # counted from 1
         self.layer, self.weights = whole(layer, "layer"), {}
 
-    def __call__(self, run: Run):
+    def begin(self, run: Run): self.weights = {}
+
+    def after_epoch(self, run: Run):
         if self.layer > run.rule.net.depth:
             raise BadInput(f"there is no layer {self.layer}: this network's layers are 1 to {run.rule.net.depth}.")
         self.weights[run.epoch] = run.rule.net.weights[self.layer - 1].detach().clone()
