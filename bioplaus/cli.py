@@ -4,8 +4,10 @@
 
 # %% auto #0
 __all__ = ['Seeds', 'Out', 'Device', 'BatchSize', 'Optimizer', 'Options', 'Json', 'Epochs', 'Rate', 'Classes', 'Act', 'Perturb',
-           'Normalise', 'Augment', 'app', 'numbers', 'read_lr', 'read_classes', 'read_names', 'common', 'answer',
-           'data', 'rules_', 'train', 'evaluate', 'with_options', 'study', 'report', 'bench_', 'main']
+           'Normalise', 'Augment', 'app', 'Version', 'TaskName', 'Source', 'Attack', 'Network', 'Sizes', 'Noise',
+           'Adversarial', 'Table', 'Rules', 'Tasks', 'Counts', 'Hidden', 'Schedule', 'Watch', 'Mediators', 'Scheduler',
+           'Tune', 'Tensorboard', 'numbers', 'read_lr', 'read_classes', 'read_names', 'common', 'answer', 'data',
+           'rules_', 'train', 'evaluate', 'with_options', 'study', 'report', 'bench_', 'main']
 
 # %% ../nbs/60_cli.ipynb #imports
 import inspect, json, math, re, sys, time
@@ -25,7 +27,9 @@ def numbers(
 ) -> list:
     "A comma-separated list of numbers."
     try: return [kind(t) for t in text.split(",")]
-    except ValueError: raise BadInput(f"{what} must be a comma-separated list of {'whole ' if kind is int else ''}numbers; {text!r} was given.") from None
+    except ValueError:
+        wanted = "whole numbers" if kind is int else "numbers"
+        raise BadInput(f"{what} must be a comma-separated list of {wanted}; {text!r} was given.") from None
 
 def read_lr(text: str | None):
     "One rate, a list with one for each layer, or None for the rule's own."
@@ -41,7 +45,7 @@ def read_classes(text: str | None):
 
 def read_names(items: list[str]) -> tuple:
     "Names, with options if they have any, from a repeatable and comma-separated option."
-    starts = r",(?=\s*[\w-]+\s*(?:[:,]|$))"  # a comma before a name, and not one before the next option or inside brackets
+    starts = r",(?=\s*[\w-]+\s*(?:[:,]|$))"  # a comma before a name, not before the next option or inside brackets
     return tuple(n.strip() for item in items for n in re.split(starts, item) if n.strip())
 
 # %% ../nbs/60_cli.ipynb #shared
@@ -55,23 +59,30 @@ Optimizer = Annotated[str, _option("sgd or adam.")]
 Options = Annotated[list[str], _option("A rule's own option, name=value; may be repeated.", "--set")]
 Json = Annotated[bool, _option("Print one JSON object as the last line of standard output.", "--json")]
 Epochs = Annotated[int, _option("Passes over the training images.")]
-Rate = Annotated[Optional[str], _option("Learning rate, or one for each layer, comma-separated. Default: the rule's own.")]
+Rate = Annotated[Optional[str], _option(
+    "Learning rate, or one for each layer, comma-separated. Default: the rule's own.")]
 Classes = Annotated[Optional[str], _option("A number of classes, or a list of labels. Default: all.")]
-Act = Annotated[str, _option("Activation of the hidden layers: sigmoid, tanh, relu, leaky-relu, elu, softplus, identity.")]
-Perturb = Annotated[list[str], _option("A perturbation and its level, such as gaussian:0.3 or fgsm:0.1; may be repeated.")]
+Act = Annotated[str, _option(
+    "Activation of the hidden layers: sigmoid, tanh, relu, leaky-relu, elu, softplus, identity.")]
+Perturb = Annotated[list[str], _option(
+    "A perturbation and its level, such as gaussian:0.3 or fgsm:0.1; may be repeated.")]
 Normalise = Annotated[str, _option("standard (zero mean, unit variance) or unit (0 to 1).")]
 Augment = Annotated[Optional[str], _option("Train on perturbed images: gaussian[:level] or fgsm[:level].")]
 
+# %% ../nbs/60_cli.ipynb #app
 app = typer.Typer(help="Understand, run and compare biologically plausible learning rules.", no_args_is_help=True,
-                  add_completion=False, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]})
+                  add_completion=False, pretty_exceptions_enable=False,
+                  context_settings={"help_option_names": ["-h", "--help"]})
 
 def _version(show: bool):
     if show:
         print(f"bioplaus {__version__}")
         raise typer.Exit
 
+Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")]
+
 @app.callback()
-def common(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False): pass
+def common(version: Version = False): pass
 
 # %% ../nbs/60_cli.ipynb #say
 def _plain(value):
@@ -89,17 +100,32 @@ def answer(
     if text: print(text)
     if as_json: print(json.dumps(_plain(record), ensure_ascii=False))
 
+def _checked(rules, device: str, **counts: int):
+    "Refuse a rule, a count or a device that can't be, before anything is loaded."
+    for rule in rules: choose(rule, cards(), "rule")
+    for name, n in counts.items(): whole(n, name)
+    pick_device(device)
+
+# %% ../nbs/60_cli.ipynb #data-options
+TaskName = Annotated[str, typer.Argument(help=(
+    "mnist-mini, mnist, fashion-mnist or digits; or adversarial: attacked test images, made --from a run."))]
+Source = Annotated[Optional[Path], _option("adversarial: the folder of the run whose network is attacked.", "--from")]
+Attack = Annotated[str, _option(
+    "adversarial: fgsm, pgd, pgd-l2, pgd-margin, pgd-target, apgd, apgd-l2, apgd-dlr, apgd-target, mi-fgsm, square "
+    "or random-sign.")]
+Network = Annotated[Optional[int], _option("adversarial: seed of the attacked network. Default: the run's first.")]
+
 # %% ../nbs/60_cli.ipynb #data
 @app.command()
 def data(
-    task: Annotated[str, typer.Argument(help="mnist-mini, mnist, fashion-mnist or digits; or adversarial: attacked test images, made --from a run.")] = "mnist-mini",
+    task: TaskName = "mnist-mini",
     classes: Classes = None,
     normalise: Normalise = "standard",
     seed: Annotated[int, _option("Of the validation split, or of an attack's random numbers.")] = 0,
-    source: Annotated[Optional[Path], _option("adversarial: the folder of the run whose network is attacked.", "--from")] = None,
-    attack: Annotated[str, _option("adversarial: fgsm, pgd, pgd-l2, pgd-margin, pgd-target, apgd, apgd-l2, apgd-dlr, apgd-target, mi-fgsm, square or random-sign.")] = "pgd",
+    source: Source = None,
+    attack: Attack = "pgd",
     eps: Annotated[float, _option("adversarial: size of the attack, in units of the pixel range.")] = 0.1,
-    network: Annotated[Optional[int], _option("adversarial: seed of the attacked network. Default: the run's first.")] = None,
+    network: Network = None,
     out: Annotated[Optional[Path], _option("Write the split, or the attacked images, as an .npz file.")] = None,
     device: Device = "cpu",
     as_json: Json = False,
@@ -109,11 +135,13 @@ def data(
     from bioplaus.data import data_folder, load_task
     t = load_task(task, read_classes(classes), normalise, seed=seed, device=device)
     if out: _write_npz(t, out)
-    counts = {part: getattr(t, f"y_{part}").bincount(minlength=t.n_classes).tolist() for part in ("train", "valid", "test")}
-    record = {"task": t.name, "classes": list(t.classes), "pixels": t.n_in, "mean": t.mean, "std": t.std, "per_class": counts,
-              "folder": None if task in ("mnist-mini", "digits") else str(data_folder()), "out": str(out) if out else None}
+    counts = {p: getattr(t, f"y_{p}").bincount(minlength=t.n_classes).tolist() for p in ("train", "valid", "test")}
+    folder = None if task in ("mnist-mini", "digits") else str(data_folder())
+    record = {"task": t.name, "classes": list(t.classes), "pixels": t.n_in, "mean": t.mean, "std": t.std,
+              "per_class": counts, "folder": folder, "out": str(out) if out else None}
     answer(f"{t}\nimages per class: " + "; ".join(f"{k} {v}" for k, v in counts.items()), record, as_json)
 
+# %% ../nbs/60_cli.ipynb #write-npz
 def _write_npz(task, out: Path):
     "The six tensors of a task as a compressed NumPy file."
     import numpy as np
@@ -131,59 +159,59 @@ def _stored(run: Path, task: str | None, device: str):
     stored.rule.to(t.x_test.device)
     return stored, t
 
-def _adversarial(source: Path | None, attack: str, eps: float, network: int | None, seed: int, out: Path | None, device: str, as_json: bool):
+def _adversarial(source: Path | None, attack: str, eps: float, network: int | None, seed: int,
+                 out: Path | None, device: str, as_json: bool):
     "Attack a stored network on its test images, and write them to a file."
-    if source is None or out is None: raise BadInput("an adversarial test set needs a run and a file: bioplaus data adversarial --from RUN --out FILE.")
+    if source is None or out is None:
+        raise BadInput("an adversarial test set needs a run and a file: "
+                       "bioplaus data adversarial --from RUN --out FILE.")
     from bioplaus.attacks import ATTACKS, make_adversarial, perturbation
     kind = perturbation(f"{choose(attack, ATTACKS, 'attack')}:{eps}")
     run, t = _stored(source, None, device)
     made = make_adversarial(run, t.x_test, t.y_test, kind, network, seed)
     made.save(out)
-    left = made.about["accuracy"]
-    answer(f"{out}: {len(made.labels)} test images of {t.name}, attacked by {attack}, ε = {eps:g}, on {run.rule.name}, network {made.about['network']}\n"
-           f"its accuracy in %: {100 * left['clean']:.1f} clean, {100 * left['adversarial']:.1f} attacked", made.about | {"out": str(out)}, as_json)
+    left, attacked = made.about["accuracy"], f"{run.rule.name}, network {made.about['network']}"
+    text = (f"{out}: {len(made.labels)} test images of {t.name}, attacked by {attack}, ε = {eps:g}, on {attacked}\n"
+            f"its accuracy in %: {100 * left['clean']:.1f} clean, {100 * left['adversarial']:.1f} attacked")
+    answer(text, made.about | {"out": str(out)}, as_json)
 
 # %% ../nbs/60_cli.ipynb #rules
 @app.command("rules")
 def rules_(as_json: Json = False):
     "List the learning rules: equation, what a synapse sees, paper."
-    known = cards()
-    def rates(c): return ", ".join([str(c.lr), *(f"{n} {r}" for n, r in (("adam", c.lr_adam), ("deep", c.lr_deep)) if r)])
-    lines = [f"{c.name}\n    {c.summary}\n    {c.equation}\n    sees: {c.sees}; lr: {rates(c)}; {c.paper}" for c in known.values()]
+    known, lines = cards(), []
+    for c in known.values():
+        others = [f"{name} {rate}" for name, rate in (("adam", c.lr_adam), ("deep", c.lr_deep)) if rate]
+        rates = ", ".join([str(c.lr), *others])
+        lines.append(f"{c.name}\n    {c.summary}\n    {c.equation}\n    sees: {c.sees}; lr: {rates}; {c.paper}")
     fields = ("equation", "sees", "paper", "lr", "lr_adam", "lr_deep", "summary")
     answer("\n".join(lines), {n: {f: getattr(c, f) for f in fields} for n, c in known.items()}, as_json)
 
 # %% ../nbs/60_cli.ipynb #train
+Sizes = Annotated[Optional[str], _option(
+    "Layer sizes from input to output, as in 784,256,10. Default: one hidden layer of 100.")]
+
 @app.command()
 def train(
     rule: Annotated[str, typer.Argument(help="A name out of `bioplaus rules`.")],
     task: Annotated[str, _option("mnist-mini, mnist, fashion-mnist or digits.")] = "mnist-mini",
-    classes: Classes = None,
-    sizes: Annotated[Optional[str], _option("Layer sizes from input to output, as in 784,256,10. Default: one hidden layer of 100.")] = None,
-    act: Act = "sigmoid",
+    classes: Classes = None, sizes: Sizes = None, act: Act = "sigmoid",
     bias: Annotated[bool, _option("Units with or without biases.")] = True,
     init: Annotated[str, _option("pytorch, xavier or orthogonal.")] = "pytorch",
-    epochs: Epochs = 10,
-    lr: Rate = None,
-    batch_size: BatchSize = 32,
-    optimizer: Optimizer = "sgd",
-    seeds: Seeds = 1,
+    epochs: Epochs = 10, lr: Rate = None, batch_size: BatchSize = 32, optimizer: Optimizer = "sgd", seeds: Seeds = 1,
     seed: Annotated[int, _option("The first seed.")] = 0,
-    normalise: Normalise = "standard",
-    augment: Augment = None,
-    options: Options = [],
-    out: Out = None,
-    device: Device = "auto",
-    as_json: Json = False,
+    normalise: Normalise = "standard", augment: Augment = None,
+    options: Options = [], out: Out = None, device: Device = "auto", as_json: Json = False,
 ):
     "Train a rule on a task, several seeds at once, and report its test accuracy."
-    choose(rule, cards(), "rule"), whole(seeds, "seeds"), whole(epochs, "epochs"), pick_device(device)
+    _checked([rule], device, seeds=seeds, epochs=epochs)
     chosen, rate = read_options(",".join(options)), read_lr(lr)
     from bioplaus.data import load_task
     t = load_task(task, read_classes(classes), normalise, device=device)
     layers = numbers(sizes, int, "--sizes") if sizes else [t.n_in, 100, t.n_classes]
     net = dict(sizes=layers, act=act, replicas=seeds, bias=bias, seed=seed, init=init)
-    _train(rule, chosen, net, t, out, as_json, epochs=epochs, lr=rate, batch_size=batch_size, optimizer=optimizer, augment=augment)
+    fitted = dict(epochs=epochs, lr=rate, batch_size=batch_size, optimizer=optimizer, augment=augment)
+    _train(rule, chosen, net, t, out, as_json, **fitted)
 
 # %% ../nbs/60_cli.ipynb #train-body
 def _train(rule: str, options: dict, net: dict, task, out: Path | None, as_json: bool, **settings):
@@ -191,107 +219,150 @@ def _train(rule: str, options: dict, net: dict, task, out: Path | None, as_json:
     from bioplaus.monitors import Collapse
     from bioplaus.network import MLP
     from bioplaus.rule import make_rule
-    from bioplaus.stats import interval
     from bioplaus.training import fit
     start = time.perf_counter()
     run = fit(make_rule(rule, MLP(**net), **options), task, out=out, callbacks=[Collapse(task.x_valid)], **settings)
     accuracy = [round(a, 6) for a in run.evaluate(task.x_test, task.y_test)["accuracy"].tolist()]
-    record = {"rule": rule, "task": task.name, "classes": task.n_classes, "labels": list(task.classes), "sizes": net["sizes"], "epochs": run.epoch,
-              "seeds": len(accuracy), "test_accuracy": accuracy, "valid_accuracy": run.final.valid_accuracy.round(6).tolist(),
-              "samples_per_second": round(run.samples_per_second, 1), "seconds": round(time.perf_counter() - start, 3), "out": str(out) if out else None}
-    record["trouble"] = [asdict(t) for t in run.trouble]  # `fit` has said what is not expected
-    expected = "".join(f"\nnote: {t}" for t in run.trouble if t.expected)
-    mean, half = interval(accuracy)
-    spread = f" ± {100 * half:.2f} (95% t-interval of {len(accuracy)} seeds)" if len(accuracy) > 1 else ""
-    stored = (f"; stored in {out}" if out else "") + expected
-    answer(f"{rule} on {task.name}, {task.n_classes} classes: test accuracy {100 * mean:.2f}%{spread}; {record['samples_per_second']:,.0f} samples per second{stored}", record, as_json)
+    record = {
+        "rule": rule, "task": task.name, "classes": task.n_classes, "labels": list(task.classes),
+        "sizes": net["sizes"], "epochs": run.epoch, "seeds": len(accuracy), "test_accuracy": accuracy,
+        "valid_accuracy": run.final.valid_accuracy.round(6).tolist(),
+        "samples_per_second": round(run.samples_per_second, 1), "seconds": round(time.perf_counter() - start, 3),
+        "out": str(out) if out else None,
+        "trouble": [asdict(t) for t in run.trouble],
+    }
+    expected = [f"\nnote: {t}" for t in run.trouble if t.expected]  # `fit` has said what is not expected
+    answer(_train_line(record) + "".join(expected), record, as_json)
+
+def _train_line(r: dict) -> str:
+    from bioplaus.stats import interval
+    mean, half = interval(r["test_accuracy"])
+    spread = f" ± {100 * half:.2f} (95% t-interval of {r['seeds']} seeds)" if r["seeds"] > 1 else ""
+    stored = f"; stored in {r['out']}" if r["out"] else ""
+    return (f"{r['rule']} on {r['task']}, {r['classes']} classes: test accuracy {100 * mean:.2f}%{spread}; "
+            f"{r['samples_per_second']:,.0f} samples per second{stored}")
+
+# %% ../nbs/60_cli.ipynb #evaluate-options
+Noise = Annotated[Optional[str], _option(
+    "The suite's noise and corruptions: all, or names such as fog,blur@2,gaussian:0.3.")]
+Adversarial = Annotated[Optional[Path], _option(
+    "Test on the images of a file that `bioplaus data adversarial` wrote, instead.")]
+Table = Annotated[Optional[Path], _option(
+    "Write a CSV file: one row for each seed and condition. The suite draws its curves beside it, as PNG, and writes "
+    "the checks of its attacks.")]
 
 # %% ../nbs/60_cli.ipynb #evaluate
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A folder that `bioplaus train --out` wrote, or a cell of a study.")],
-    perturb: Perturb = [],
-    noise: Annotated[Optional[str], _option("The suite's noise and corruptions: all, or names such as fog,blur@2,gaussian:0.3.")] = None,
+    perturb: Perturb = [], noise: Noise = None,
     attacks: Annotated[Optional[str], _option("The suite's attacks: all, or names such as fgsm.")] = None,
     images: Annotated[Optional[int], _option("How many test images the suite takes. Default: all.")] = None,
     attack_images: Annotated[int, _option("How many of them the suite attacks, at most.")] = 2000,
     task: Annotated[Optional[str], _option("Another task than the one it was trained on.")] = None,
-    adversarial: Annotated[Optional[Path], _option("Test on the images of a file that `bioplaus data adversarial` wrote, instead.")] = None,
+    adversarial: Adversarial = None,
     seed: Annotated[int, _option("Of the noise.")] = 0,
-    out: Annotated[Optional[Path], _option("Write a CSV file: one row for each seed and condition. The suite draws its curves beside it, as PNG, and writes the checks of its attacks.")] = None,
-    device: Device = "auto",
-    as_json: Json = False,
+    out: Table = None, device: Device = "auto", as_json: Json = False,
 ):
-    "Test a stored run: clean, and under each perturbation (default: gaussian:0.3 and fgsm:0.1), under the whole suite, or on a file of adversarial images."
+    "Test a stored run: clean and perturbed (default: gaussian:0.3, fgsm:0.1), by the suite, or on adversarial images."
     if adversarial: return _evaluate_file(run, adversarial, out, device, as_json)
     from bioplaus.noise import perturbation
     for p in perturb: perturbation(p)
     stored, t = _stored(run, task, device)
     if noise or attacks:
-        if perturb: raise BadInput("--perturb and the suite (--noise, --attacks) write different tables; run them one after the other. A name with a level is known to the suite, too: --noise gaussian:0.3.")
-        _suite(stored, t, out, as_json, noise=noise, attacks=attacks, images=images, attack_images=attack_images, seed=seed)
-    else: _each(stored, t, out, as_json, {"clean": None} | {p: perturbation(p, t.shape) for p in perturb or ("gaussian:0.3", "fgsm:0.1")}, seed)
+        if perturb:
+            raise BadInput("--perturb and the suite (--noise, --attacks) write different tables; run them one after "
+                           "the other. A name with a level is known to the suite, too: --noise gaussian:0.3.")
+        asked = dict(noise=noise, attacks=attacks, images=images, attack_images=attack_images, seed=seed)
+        return _suite(stored, t, out, as_json, **asked)
+    kinds = {p: perturbation(p, t.shape) for p in perturb or ("gaussian:0.3", "fgsm:0.1")}
+    _each(stored, t, out, as_json, {"clean": None} | kinds, seed)
 
+# %% ../nbs/60_cli.ipynb #evaluate-file
 def _evaluate_file(run: Path, file: Path, out: Path | None, device: str, as_json: bool):
     "Test a stored run on an adversarial test set."
     from bioplaus.attacks import load_adversarial
-    from bioplaus.tables import percent
     from bioplaus.training import load_run
     stored, images = load_run(run), load_adversarial(file)
     images.check(stored.rule.net.sizes, stored.config["task"]["classes"])
     device = pick_device(device)
     stored.rule.to(device)
-    scores = {n: stored.evaluate(getattr(images, n).to(device), images.labels.to(device))["accuracy"].tolist() for n in ("clean", "adversarial")}
+    scores, y = {}, images.labels.to(device)
+    for name in ("clean", "adversarial"):
+        scores[name] = stored.evaluate(getattr(images, name).to(device), y)["accuracy"].tolist()
     if out: _write_scores(scores, stored.rule.net.seeds, out)
-    of = images.about
-    made = f"{of.get('attack', 'unknown')} {of.get('settings', {}).get('level', '')} on {of.get('rule', '?')}, network {of.get('network', '?')}, {of.get('task', {}).get('name', '?')}"
-    record = {"rule": stored.rule.name, "epoch": stored.epoch, "seeds": len(scores["clean"]), "images": str(file), "made": of, "test_accuracy": scores}
-    answer("\n".join([f"{stored.rule.name} on {len(images.labels)} images of {file} ({made}): accuracy in %, mean ± 95% t-interval of {len(scores['clean'])} seeds",
-                      *(f"{n:16}{percent(a)}" for n, a in scores.items())]), record, as_json)
+    record = {"rule": stored.rule.name, "epoch": stored.epoch, "seeds": len(scores["clean"]), "images": str(file),
+              "made": images.about, "test_accuracy": scores}
+    head = (f"{stored.rule.name} on {len(y)} images of {file} ({_origin(images.about)}): "
+            f"accuracy in %, mean ± 95% t-interval of {record['seeds']} seeds")
+    answer("\n".join([head, *_score_lines(scores)]), record, as_json)
+
+def _origin(about: dict) -> str:
+    "By which attack adversarial images were made, and on which network."
+    attack, level = about.get("attack", "unknown"), about.get("settings", {}).get("level", "")
+    task = about.get("task", {}).get("name", "?")
+    return f"{attack} {level} on {about.get('rule', '?')}, network {about.get('network', '?')}, {task}"
+
+def _score_lines(scores: dict) -> list[str]:
+    from bioplaus.tables import percent
+    return [f"{name:16}{percent(accuracy)}" for name, accuracy in scores.items()]
 
 # %% ../nbs/60_cli.ipynb #evaluate-each
 def _each(stored, t, out: Path | None, as_json: bool, kinds: dict, seed: int):
     "Test a run under each of `kinds`, and report."
-    from bioplaus.tables import percent
     scores = {n: stored.evaluate(t.x_test, t.y_test, k, seed)["accuracy"].tolist() for n, k in kinds.items()}
     if out: _write_scores(scores, stored.rule.net.seeds, out)
-    head = f"{stored.rule.name} on {t.name}, epoch {stored.epoch}: test accuracy in %, mean ± 95% t-interval of {len(scores['clean'])} seeds"
-    record = {"rule": stored.rule.name, "task": t.name, "epoch": stored.epoch, "seeds": len(scores["clean"]), "test_accuracy": scores}
-    answer("\n".join([head, *(f"{n:16}{percent(a)}" for n, a in scores.items())]), record, as_json)
+    record = {"rule": stored.rule.name, "task": t.name, "epoch": stored.epoch, "seeds": len(scores["clean"]),
+              "test_accuracy": scores}
+    answer("\n".join([_head(record), *_score_lines(scores)]), record, as_json)
+
+def _head(r: dict) -> str:
+    tested = f"{r['rule']} on {r['task']}, epoch {r['epoch']}"
+    return f"{tested}: test accuracy in %, mean ± 95% t-interval of {r['seeds']} seeds"
 
 def _write_scores(scores: dict, seeds: list, out: Path):
     "A tidy CSV file: condition, seed, accuracy."
     from bioplaus.core import written_whole
-    rows = [f'"{condition}",{seed},{a}' for condition, values in scores.items() for seed, a in zip(seeds, values)]
-    with written_whole(out) as tmp: tmp.write_text("\n".join(["condition,seed,accuracy", *rows]) + "\n", encoding="utf-8")
+    rows = ["condition,seed,accuracy"]
+    for condition, values in scores.items():
+        rows += [f'"{condition}",{seed},{a}' for seed, a in zip(seeds, values)]
+    with written_whole(out) as tmp: tmp.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 # %% ../nbs/60_cli.ipynb #evaluate-suite
 def _suite(stored, t, out: Path | None, as_json: bool, **settings):
     "Run the suite, print a row for each perturbation, write the table and the curves."
-    from bioplaus.core import written_whole
     from bioplaus.robustness import area, robustness_suite, suite_checks
     start = time.perf_counter()
     results = robustness_suite(stored, t, **settings)
     checks = suite_checks(stored, t, results, seed=settings["seed"])
-    if out:
-        for table, file in ((results, out), (checks, _checks_file(out))):
-            if not table.empty:
-                with written_whole(file) as tmp: table.to_csv(tmp, index=False)
-        _draw(results, out.with_suffix(".png"))
+    where = _kept_suite(results, checks, out) if out else ""
     areas = area(results).groupby("perturbation").area.mean().to_dict()
-    record = {"rule": stored.rule.name, "task": t.name, "epoch": stored.epoch, "seeds": len(stored.rule.net.seeds), "clean": results[results.kind == "clean"].accuracy.tolist(),
-              "area": areas, "checks": [] if checks.empty else checks.to_dict("records"), "seconds": round(time.perf_counter() - start, 1), "out": str(out) if out else None}
-    head = f"{stored.rule.name} on {t.name}, epoch {stored.epoch}: test accuracy in %, mean ± 95% t-interval of {record['seeds']} seeds"
-    stored_at = f"\nTable: {out}; curves: {out.with_suffix('.png')}" + ("" if checks.empty else f"; checks: {_checks_file(out)}") if out else ""
-    answer("\n".join([head, *_suite_lines(results, areas), *_check_lines(checks)]) + f"\n{record['seconds']:.0f} s.{stored_at}", record, as_json)
-
-def _checks_file(out: Path) -> Path: return out.with_name(f"{out.stem}_checks.csv")
+    record = {
+        "rule": stored.rule.name, "task": t.name, "epoch": stored.epoch, "seeds": len(stored.rule.net.seeds),
+        "clean": results[results.kind == "clean"].accuracy.tolist(), "area": areas,
+        "checks": [] if checks.empty else checks.to_dict("records"),
+        "seconds": round(time.perf_counter() - start, 1), "out": str(out) if out else None,
+    }
+    lines = [_head(record), *_suite_lines(results, areas), *_check_lines(checks), f"{record['seconds']:.0f} s.{where}"]
+    answer("\n".join(lines), record, as_json)
 
 def _check_lines(checks):
     "The checks of the attacks as the report prints them, and its red line; nothing if there was no attack."
     from bioplaus.attacks import checks_table, red_line
     from bioplaus.tables import CHECKED
-    return [] if checks.empty else ["", CHECKED, checks_table(checks).to_string(), *filter(None, [red_line(checks)]), ""]
+    if checks.empty: return []
+    return ["", CHECKED, checks_table(checks).to_string(), *filter(None, [red_line(checks)]), ""]
+
+# %% ../nbs/60_cli.ipynb #evaluate-suite-kept
+def _kept_suite(results, checks, out: Path) -> str:
+    "Write the tables and the curves of a suite; where they are, as a line of text."
+    from bioplaus.core import written_whole
+    beside, picture = out.with_name(f"{out.stem}_checks.csv"), out.with_suffix(".png")
+    for table, file in ((results, out), (checks, beside)):
+        if table.empty: continue
+        with written_whole(file) as tmp: table.to_csv(tmp, index=False)
+    _draw(results, picture)
+    return f"\nTable: {out}; curves: {picture}" + ("" if checks.empty else f"; checks: {beside}")
 
 def _suite_lines(results, areas: dict):
     "One line for each perturbation: accuracy at each level, and the area under the curve."
@@ -324,44 +395,64 @@ def with_options(
     mine = {r: ",".join(f"{o}={v}" for o, v in given.items() if o in known[r]) for r in rules}
     return tuple(r + (("," if ":" in r else ":") + mine[r] if mine[r] else "") for r in rules)
 
+# %% ../nbs/60_cli.ipynb #study-options
+Rules = Annotated[list[str], _option("Rules, comma-separated; may be repeated.")]
+Tasks = Annotated[list[str], _option(
+    "Tasks, comma-separated, with conditions if need be (mnist:few=10); may be repeated.")]
+Counts = Annotated[list[str], _option(
+    "Numbers of classes, comma-separated, each a study of its own; 0 for all of a task; may be repeated.")]
+Hidden = Annotated[list[str], _option(
+    "Sizes of the hidden layers, comma-separated; repeat it for several networks.")]
+Schedule = Annotated[Optional[str], _option(
+    "Of the learning rate: constant, linear or cosine. Default: each rule's own.")]
+Watch = Annotated[list[str], _option("A perturbation whose accuracy is kept for every epoch; may be repeated.")]
+Mediators = Annotated[list[str], _option(
+    "weight-norm, jacobian, linear-margin, margin-l2, margin-linf: what may explain robustness; comma-separated.")]
+Scheduler = Annotated[Optional[str], _option(
+    "Address of a dask scheduler, tcp://HOST:PORT, whose workers compute instead.")]
+Tune = Annotated[bool, _option("First search each rule's learning rates, on validation images.", "--tune")]
+Tensorboard = Annotated[bool, _option("Write the learning curves for TensorBoard, too.", "--tensorboard")]
+
 # %% ../nbs/60_cli.ipynb #study
 @app.command()
 def study(
-    rules: Annotated[list[str], _option("Rules, comma-separated; may be repeated.")] = ["backprop,hebb,hebb-clamp,softhebb"],
-    tasks: Annotated[list[str], _option("Tasks, comma-separated, with conditions if need be (mnist:few=10); may be repeated.")] = ["mnist-mini"],
-    classes: Annotated[list[str], _option("Numbers of classes, comma-separated, each a study of its own; 0 for all of a task; may be repeated.")] = ["2,3,10"],
-    hidden: Annotated[list[str], _option("Sizes of the hidden layers, comma-separated; repeat it for several networks.")] = ["100"],
-    act: Act = "sigmoid", epochs: Epochs = 10, lr: Rate = None, batch_size: BatchSize = 32, optimizer: Optimizer = "sgd",
-    schedule: Annotated[Optional[str], _option("Of the learning rate: constant, linear or cosine. Default: each rule's own.")] = None,
-    seeds: Seeds = 10, normalise: Normalise = "standard", augment: Augment = None, perturb: Perturb = [],
+    rules: Rules = ["backprop,hebb,hebb-clamp,softhebb"], tasks: Tasks = ["mnist-mini"],
+    classes: Counts = ["2,3,10"], hidden: Hidden = ["100"],
+    act: Act = "sigmoid", epochs: Epochs = 10, lr: Rate = None, batch_size: BatchSize = 32,
+    optimizer: Optimizer = "sgd", schedule: Schedule = None, seeds: Seeds = 10,
+    normalise: Normalise = "standard", augment: Augment = None, perturb: Perturb = [],
     images: Annotated[Optional[int], _option("How many test images are perturbed. Default: all.")] = None,
-    watch: Annotated[list[str], _option("A perturbation whose accuracy is kept for every epoch; may be repeated.")] = [],
-    mediators: Annotated[list[str], _option("weight-norm, jacobian, linear-margin, margin-l2, margin-linf: what may explain robustness; comma-separated.")] = [],
-    options: Options = [],
-    tune: Annotated[bool, _option("First search each rule's learning rates, on validation images.", "--tune")] = False,
+    watch: Watch = [], mediators: Mediators = [], options: Options = [], tune: Tune = False,
     workers: Annotated[int, _option("Processes that compute side by side, sharing the cores.")] = 1,
-    scheduler: Annotated[Optional[str], _option("Address of a dask scheduler, tcp://HOST:PORT, whose workers compute instead.")] = None,
-    tensorboard: Annotated[bool, _option("Write the learning curves for TensorBoard, too.", "--tensorboard")] = False,
-    out: Annotated[Path, _option("Folder to write to, and to resume from.")] = Path("results"), device: Device = "auto", as_json: Json = False,
+    scheduler: Scheduler = None, tensorboard: Tensorboard = False,
+    out: Annotated[Path, _option("Folder to write to, and to resume from.")] = Path("results"),
+    device: Device = "auto", as_json: Json = False,
 ):
-    "Compare rules on tasks over seeds, clean, noisy and attacked; write tables, figures, a report and the trained networks."
-    names, nets = read_names(rules), tuple(tuple(numbers(h, int, "--hidden")) for h in hidden)
-    for name in names: choose(name.partition(":")[0], cards(), "rule")
-    whole(seeds, "seeds"), whole(workers, "workers"), pick_device(device)
-    settings = dict(rules=with_options(names, options), tasks=read_names(tasks), classes=tuple(c or None for c in numbers(",".join(classes), int, "--classes")), seeds=seeds, act=act,
-                    epochs=epochs, hidden=nets if len(nets) > 1 else nets[0], lr=read_lr(lr), batch_size=batch_size, optimizer=optimizer, schedule=schedule, normalise=normalise,
-                    augment=augment, images=images, watch=tuple(watch), mediators=read_names(mediators), **({"perturbations": tuple(perturb)} if perturb else {}))
+    "Compare rules over tasks and seeds, clean, noisy and attacked; write tables, figures, a report, trained networks."
+    names, nets = read_names(rules), [tuple(numbers(h, int, "--hidden")) for h in hidden]
+    _checked([name.partition(":")[0] for name in names], device, seeds=seeds, workers=workers)
+    settings = dict(rules=with_options(names, options), tasks=read_names(tasks), classes=_counts(classes),
+                    hidden=tuple(nets) if len(nets) > 1 else nets[0], act=act, seeds=seeds, epochs=epochs,
+                    lr=read_lr(lr), batch_size=batch_size, optimizer=optimizer, schedule=schedule,
+                    normalise=normalise, augment=augment, images=images, watch=tuple(watch),
+                    mediators=read_names(mediators), **({"perturbations": tuple(perturb)} if perturb else {}))
     _study(settings, out, as_json, tune, tensorboard, device=device, workers=workers, scheduler=scheduler)
 
-# %% ../nbs/60_cli.ipynb #study-body
+# %% ../nbs/60_cli.ipynb #tuned
+def _counts(items: list[str]) -> tuple:
+    "Numbers of classes; None, all of a task, for 0."
+    return tuple(c or None for c in numbers(",".join(items), int, "--classes"))
+
 def _tuned(study, out: Path, tune: bool):
     "The study with the rates that a search has found; or as it is."
     if not tune: return study
     from bioplaus import search
-    if study.lr is not None: raise BadInput("--lr and --tune both say what the learning rates shall be; give one of them.")
+    if study.lr is not None:
+        raise BadInput("--lr and --tune both say what the learning rates shall be; give one of them.")
     tuned = search.tune(study, out)
     for rule, row in search.rates_table(tuned).iterrows():
-        print(f"{rule}: rate {row.rate} ({row.flat} within a point on validation images; {row.trials} trials)", file=sys.stderr)
+        found = f"{row.flat} within a point on validation images; {row.trials} trials"
+        print(f"{rule}: rate {row.rate} ({found})", file=sys.stderr)
     return replace(study, lr=search.best_rates(tuned))
 
 def _reported(out: Path) -> Path:
@@ -371,24 +462,39 @@ def _reported(out: Path) -> Path:
     from bioplaus.report import write_report  # here, for Matplotlib takes half a second to import
     return write_report(out)
 
+# %% ../nbs/60_cli.ipynb #study-body
 def _study(settings: dict, out: Path, as_json: bool, tune: bool, tensorboard: bool, **where):
     "Run the study, print its tables, write its report."
     from bioplaus.logs import write_events
-    from bioplaus.stats import interval
     from bioplaus.study import Study, run_study
-    from bioplaus.tables import by_task, text_report
+    from bioplaus.tables import text_report
     start = time.perf_counter()
     outcome = run_study(_tuned(Study(**settings).checked(), out, tune), out, **where)
     page = _reported(out)
     if tensorboard: write_events(outcome.history, out / "logs")
-    clean = outcome.results[outcome.results.perturbation == "clean"]
-    rows = [{"task": r.task.iloc[0], "classes": int(r.classes.iloc[0]), "rule": rule, **dict(zip(("mean", "half_width"), map(float, interval(s.accuracy))))}
-            for r in by_task(clean) for rule, s in r.groupby("rule", sort=False)]
-    record = {"out": str(out), "report": str(page), "seeds": settings["seeds"], "seconds": round(time.perf_counter() - start, 1), "clean_test_accuracy": rows}
-    record |= {"failures": outcome.failures.to_dict("records"), "trouble": outcome.trouble.to_dict("records")}
-    answer(f"{text_report(outcome)}\n\n{record['seconds']:.0f} s. Report: {page}; tables, figures and trained networks are beside it.", record, as_json)
-    if len(outcome.failures): raise RunFailed(f"{len(outcome.failures)} of {len(outcome.failures) + outcome.results.groupby(['rule', 'task', 'labels', 'hidden']).ngroups} cells failed, the others are finished. "
-                                              f"The first: {outcome.failures.rule[0]} on {outcome.failures.task[0]}: {outcome.failures.error[0]} (all in {out / 'failures.csv'})")
+    record = {"out": str(out), "report": str(page), "seeds": settings["seeds"],
+              "seconds": round(time.perf_counter() - start, 1), "clean_test_accuracy": _clean_rows(outcome.results),
+              "failures": outcome.failures.to_dict("records"), "trouble": outcome.trouble.to_dict("records")}
+    beside = f"Report: {page}; tables, figures and trained networks are beside it."
+    answer(f"{text_report(outcome)}\n\n{record['seconds']:.0f} s. {beside}", record, as_json)
+    failed = outcome.failures
+    if len(failed):
+        done = outcome.results.groupby(["rule", "task", "labels", "hidden"]).ngroups
+        raise RunFailed(f"{len(failed)} of {len(failed) + done} cells failed, the others are finished. The first: "
+                        f"{failed.rule[0]} on {failed.task[0]}: {failed.error[0]} (all in {out / 'failures.csv'})")
+
+# %% ../nbs/60_cli.ipynb #clean-rows
+def _clean_rows(results) -> list[dict]:
+    "Each rule's mean clean accuracy on each task, and the half-width of its interval."
+    from bioplaus.stats import interval
+    from bioplaus.tables import by_task
+    rows = []
+    for r in by_task(results[results.perturbation == "clean"]):
+        place = {"task": r.task.iloc[0], "classes": int(r.classes.iloc[0])}
+        for rule, s in r.groupby("rule", sort=False):
+            mean, half = map(float, interval(s.accuracy))
+            rows.append(place | {"rule": rule, "mean": mean, "half_width": half})
+    return rows
 
 # %% ../nbs/60_cli.ipynb #report
 @app.command()
@@ -416,22 +522,32 @@ def bench_(
 ):
     "Measure speed as ratios: against plain PyTorch, against backprop, and against the matrix products alone."
     names, sizes = read_names(rules), numbers(replicas, int, "--replicas")
-    for name in names: choose(name.partition(":")[0], cards(), "rule")
-    whole(turns, "turns"), [whole(s, "each of --replicas") for s in sizes], pick_device(device)
-    if quick: names, sizes, turns = names or ("backprop", "hebb", "fa", "dfc-ssa"), [s for s in sizes if s <= 10] or [10], 2
+    _checked([name.partition(":")[0] for name in names], device, turns=turns)
+    for s in sizes: whole(s, "each of --replicas")
+    if quick:
+        names, turns = names or ("backprop", "hebb", "fa", "dfc-ssa"), 2
+        sizes = [s for s in sizes if s <= 10] or [10]
     (_bars if bars else _bench)(as_json, turns, names, sizes, device)
 
+# %% ../nbs/60_cli.ipynb #bench-body
 def _bench(as_json: bool, turns: int, names, sizes, device: str):
     from bioplaus.bench import bench
     found = bench(names, sizes, turns, device)
     head = f"{'rule':22}{'replicas':>9}{'samples/s':>12}{'times plain':>13}{'backprop steps':>16}{'of the limit':>14}"
-    rows = [f"{r['rule']:22}{r['replicas']:9}{r['samples_per_second']:12,}{r['times_plain']:13.2f}{r['times_backprop_step']:16.2f}{r['share_of_limit']:14.0%}" for r in found["rows"]]
-    answer("\n".join([head, *rows, "", *(f"{n}: {why}" for n, why in found["why"].items())]), found, as_json)
+    lines = [head]
+    for r in found["rows"]:
+        against = f"{r['times_plain']:13.2f}{r['times_backprop_step']:16.2f}{r['share_of_limit']:14.0%}"
+        lines.append(f"{r['rule']:22}{r['replicas']:9}{r['samples_per_second']:12,}{against}")
+    lines += ["", *(f"{n}: {why}" for n, why in found["why"].items())]
+    answer("\n".join(lines), found, as_json)
 
 def _bars(as_json: bool, turns: int, *_):
     from bioplaus.bench import measure_bars
-    found = measure_bars(turns)
-    lines = [f"{'met    ' if b['met'] else 'NOT MET'} {b['value']:8.2f} ({b['quartiles'][0]:.2f} to {b['quartiles'][1]:.2f}), {b['sense']} {b['bar']:g}: {b['what']}" for b in found["bars"]]
+    found, lines = measure_bars(turns), []
+    for b in found["bars"]:
+        met, (low, high) = "met    " if b["met"] else "NOT MET", b["quartiles"]
+        value = f"{b['value']:8.2f} ({low:.2f} to {high:.2f})"
+        lines.append(f"{met} {value}, {b['sense']} {b['bar']:g}: {b['what']}")
     answer("\n".join(lines), found, as_json)
 
 # %% ../nbs/60_cli.ipynb #main
@@ -442,4 +558,5 @@ def main():
         print(f"error: {e}", file=sys.stderr)
         sys.exit(2 if isinstance(e, BadInput) else 1)
 
-if __name__ == "__main__" and "__file__" in globals(): main()  # python -m bioplaus.cli; a notebook has no __file__
+# python -m bioplaus.cli; a notebook has no __file__
+if __name__ == "__main__" and "__file__" in globals(): main()

@@ -8,7 +8,7 @@ __all__ = ['COLOURS', 'STYLE', 'style_of', 'learning_curves', 'curve', 'robustne
            'activity_histogram', 'rdm_strip', 'rsa_matrix', 'number_map', 'cka_heatmap', 'embedding_panels']
 
 # %% ../nbs/50_plots.ipynb #imports
-import itertools, math, zlib
+import math, zlib
 
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from matplotlib.axes import Axes
@@ -16,20 +16,31 @@ from .core import BadInput
 from .stats import interval
 
 # %% ../nbs/50_plots.ipynb #style
-COLOURS = {"blue": "#0072B2", "orange": "#E69F00", "vermilion": "#D55E00", "green": "#009E73", "sky": "#56B4E9", "purple": "#CC79A7", "wine": "#882255", "black": "#000000"}
+COLOURS = {"blue": "#0072B2", "orange": "#E69F00", "vermilion": "#D55E00", "green": "#009E73", "sky": "#56B4E9",
+           "purple": "#CC79A7", "wine": "#882255", "black": "#000000"}
 STYLE = {  # the same on the whole site; a colour for each family
     "backprop": ("blue", "o"), "contrastive": ("sky", "D"),
-    "hebb": ("vermilion", "s"), "hebb-clamp": ("orange", "D"), "covariance-clamp": ("orange", "v"), "hebb-backprop": ("vermilion", "P"), "hebb-mixed": ("vermilion", "X"),
-    "softhebb": ("green", "o"), "hard-wta": ("green", "s"), "krotov-hopfield": ("green", "^"), "pretrain": ("green", "v"),
+    "hebb": ("vermilion", "s"), "hebb-clamp": ("orange", "D"), "covariance-clamp": ("orange", "v"),
+    "hebb-backprop": ("vermilion", "P"), "hebb-mixed": ("vermilion", "X"),
+    "softhebb": ("green", "o"), "hard-wta": ("green", "s"), "krotov-hopfield": ("green", "^"),
+    "pretrain": ("green", "v"),
     "oja": ("purple", "o"), "oja-subspace": ("purple", "s"), "sanger": ("purple", "^"), "bcm": ("purple", "v"),
-    "fa": ("sky", "o"), "dfa": ("sky", "s"), "usf": ("purple", "P"), "brsf": ("purple", "X"), "frsf": ("purple", "*"), "kolen-pollack": ("orange", "o"), "weight-mirror": ("orange", "s"),
-    "dfc": ("wine", "s"), "dfc-ss": ("wine", "^"), "dfc-ssa": ("wine", "D"), "strong-dfc": ("wine", "v"), "microcircuit": ("wine", "P"),
-    "hebb-control": ("orange", "^"), "covariance-control": ("orange", "X"), "oja-control": ("orange", "P"), "contrastive-control": ("sky", "^"),
-    "node-perturbation": ("vermilion", "o"), "weight-perturbation": ("vermilion", "^"), "reward-hebb": ("vermilion", "v"),
-    "backprop-decay": ("green", "X"), "backprop-smooth": ("purple", "D"), "backprop, noisy training": ("vermilion", "D"), "dfc-ssa, noisy training": ("vermilion", "<"), "dfc-random": ("wine", "X"), "dfc-shuffled": ("wine", "*"),
+    "fa": ("sky", "o"), "dfa": ("sky", "s"), "usf": ("purple", "P"), "brsf": ("purple", "X"),
+    "frsf": ("purple", "*"), "kolen-pollack": ("orange", "o"), "weight-mirror": ("orange", "s"),
+    "dfc": ("wine", "s"), "dfc-ss": ("wine", "^"), "dfc-ssa": ("wine", "D"), "strong-dfc": ("wine", "v"),
+    "microcircuit": ("wine", "P"),
+    "hebb-control": ("orange", "^"), "covariance-control": ("orange", "X"), "oja-control": ("orange", "P"),
+    "contrastive-control": ("sky", "^"),
+    "node-perturbation": ("vermilion", "o"), "weight-perturbation": ("vermilion", "^"),
+    "reward-hebb": ("vermilion", "v"),
+    "backprop-decay": ("green", "X"), "backprop-smooth": ("purple", "D"),
+    "backprop, noisy training": ("vermilion", "D"), "dfc-ssa, noisy training": ("vermilion", "<"),
+    "dfc-random": ("wine", "X"), "dfc-shuffled": ("wine", "*"),
     "frozen": ("black", "o"), "frozen-softhebb": ("black", "s"), "linear": ("black", "^"), "shuffled": ("black", "X"),
 }
-_OTHERS = [pair for m in "P*X<>v^" for c in ("green", "purple", "sky", "black") if (pair := (c, m)) not in STYLE.values()]
+
+# %% ../nbs/50_plots.ipynb #style-of
+_OTHERS = [(c, m) for m in "P*X<>v^" for c in ("green", "purple", "sky", "black") if (c, m) not in STYLE.values()]
 
 def style_of(
     rule: str, # a rule's name, with or without options
@@ -56,7 +67,7 @@ def learning_curves(
     ax.set(xlabel="epoch", ylabel=metric.replace("_", " "))
     return ax
 
-# %% ../nbs/50_plots.ipynb #robustness
+# %% ../nbs/50_plots.ipynb #curve
 def curve(
     results: pd.DataFrame, # of a study or a suite
     perturbation: str,     # which one
@@ -71,6 +82,7 @@ def curve(
         clean = clean.assign(accuracy=known.fillna(clean.accuracy))
     return pd.concat([clean.assign(perturbation=perturbation), rows])
 
+# %% ../nbs/50_plots.ipynb #robustness
 def robustness(
     results: pd.DataFrame, # rows for each rule, seed, perturbation and level
     perturbation: str,     # which one to draw
@@ -114,7 +126,10 @@ def as_image(
 ) -> np.ndarray:   # (side, side)
     "One value for each pixel, as a square picture."
     w = np.asarray(w).ravel()
-    if (side := math.isqrt(len(w))) ** 2 != len(w): raise BadInput(f"{len(w)} values make no square picture; only weights of a layer that sees square images can be drawn.")
+    side = math.isqrt(len(w))
+    if side ** 2 != len(w):
+        raise BadInput(f"{len(w)} values make no square picture; "
+                       "only weights of a layer that sees square images can be drawn.")
     return w.reshape(side, side)
 
 # %% ../nbs/50_plots.ipynb #weights
@@ -125,11 +140,15 @@ def weight_images(
 ) -> plt.Figure:
     "A grid of first-layer weights: a row for each stage, a column for each unit."
     rows = {name: [as_image(w) / (abs(w).max() or 1) for w in np.asarray(W)[:units]] for name, W in stages.items()}
-    fig, axes = plt.subplots(len(rows), 1, figsize=(0.85 * max(map(len, rows.values())), 0.9 * len(rows) + 0.3), squeeze=False, layout="constrained")
+    size = 0.85 * max(map(len, rows.values())), 0.9 * len(rows) + 0.3
+    fig, axes = plt.subplots(len(rows), 1, figsize=size, squeeze=False, layout="constrained")
+    colours = plt.get_cmap("RdBu_r").with_extremes(bad="0.8")
     for (name, images), ax in zip(rows.items(), axes[:, 0]):
         gap = np.full((len(images[0]), max(1, len(images[0]) // 12)), np.nan)
-        ax.imshow(np.hstack([part for w in images for part in (gap, w)][1:]), cmap=plt.get_cmap("RdBu_r").with_extremes(bad="0.8"), vmin=-1, vmax=1)
-        ax.set(xticks=[], yticks=[]), ax.spines[:].set_color("0.8")
+        parts = [part for w in images for part in (gap, w)][1:]
+        ax.imshow(np.hstack(parts), cmap=colours, vmin=-1, vmax=1)
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_color("0.8")
         ax.set_ylabel(name, fontsize=8, rotation=0, ha="right", va="center")
     fig.suptitle(title, fontsize=9)
     return fig
@@ -146,7 +165,8 @@ def change_maps(
     for ax in axes.flat[len(pictures):]: ax.remove()
     for (name, picture), ax in zip(pictures.items(), axes.flat):
         ax.imshow(picture, cmap="Purples", vmin=0)
-        ax.set(xticks=[], yticks=[]); ax.set_title(f"{name}\nlargest {picture.max():.2g}", fontsize=9)
+        ax.set(xticks=[], yticks=[])
+        ax.set_title(f"{name}\nlargest {picture.max():.2g}", fontsize=9)
     fig.tight_layout()
     return fig
 
@@ -158,9 +178,13 @@ def class_accuracy(
 ) -> np.ndarray:  # (S, classes)
     "Share of each class's images that get the right answer (its recall)."
     answers, y = np.atleast_2d(np.asarray(answers)), np.asarray(y)
-    if empty := [c for c in range(classes) if not (y == c).any()]: raise BadInput(f"there is no image of class {', '.join(map(str, empty))} among the {len(y)} given, so its accuracy is unknown.")
+    empty = [c for c in range(classes) if not (y == c).any()]
+    if empty:
+        raise BadInput(f"there is no image of class {', '.join(map(str, empty))} among the {len(y)} given, "
+                       "so its accuracy is unknown.")
     return np.stack([(answers[:, y == c] == c).mean(1) for c in range(classes)], 1)
 
+# %% ../nbs/50_plots.ipynb #class-bars
 def class_bars(
     answers: dict[str, np.ndarray], # rule → predicted labels (S, N)
     y,                              # (N,) true labels
@@ -175,7 +199,8 @@ def class_bars(
         style, x = style_of(rule), np.arange(classes) + (i + 0.5) * width - 0.4
         ax.bar(x, mean, width, color=style["color"], alpha=0.35)
         ax.errorbar(x, mean, half, ls="", capsize=2, markersize=4, lw=1, label=rule, **style)
-    ax.set(xticks=range(classes), xticklabels=range(classes) if names is None else names, xlabel="class", ylabel="accuracy", ylim=(0, 1.02))
+    ax.set(xticks=range(classes), xticklabels=range(classes) if names is None else names)
+    ax.set(xlabel="class", ylabel="accuracy", ylim=(0, 1.02))
     return chance(classes, ax)
 
 # %% ../nbs/50_plots.ipynb #confusion
@@ -199,11 +224,13 @@ def confusion(
 ) -> Axes:
     "The confusion matrix as a picture, from white for never to dark blue for always."
     ax, names = ax or plt.gca(), range(int(np.max(np.asarray(y))) + 1) if names is None else names
-    shares = confusion_matrix(answers, y, len(names))
+    shares, ticks = confusion_matrix(answers, y, len(names)), range(len(names))
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for i, j in np.argwhere(shares >= 0.005) if numbers else []:
-        ax.text(j, i, f"{100 * shares[i, j]:.0f}", ha="center", va="center", fontsize=6, color="white" if shares[i, j] > 0.5 else "black")
-    ax.set(xticks=range(len(names)), xticklabels=names, yticks=range(len(names)), yticklabels=names, xlabel="answer", ylabel="true class", title=title)
+        colour = "white" if shares[i, j] > 0.5 else "black"
+        ax.text(j, i, f"{100 * shares[i, j]:.0f}", ha="center", va="center", fontsize=6, color=colour)
+    ax.set(xticks=ticks, xticklabels=names, yticks=ticks, yticklabels=names)
+    ax.set(xlabel="answer", ylabel="true class", title=title)
     return ax
 
 # %% ../nbs/50_plots.ipynb #activity
@@ -227,52 +254,68 @@ def _mean_rdm(r) -> np.ndarray:
     return d.mean(0) if d.ndim == 3 else d
 
 def rdm_strip(
-    rdms: dict,                   # rule → {layer → RDM}; the mean over replicas is drawn, and a layer that a rule lacks is said to be not defined
+    rdms: dict,                   # rule → {layer → RDM}; the mean over replicas is drawn; a layer may be missing
     labels=None,                  # (n,) of the images, to sort by; None: as they are (classes)
     unit: str = "1 − correlation",# what the colour shows
 ) -> np.ndarray:                  # (rules, layers) axes
     "Distances between images: a row for each rule, a column for each layer, one colour scale."
     images = {rule: {layer: _mean_rdm(r) for layer, r in layers.items()} for rule, layers in rdms.items()}
-    order = np.arange(len(next(iter(next(iter(images.values())).values())))) if labels is None else np.argsort(np.asarray(labels), kind="stable")
-    kinds, starts, counts = np.unique(order if labels is None else np.asarray(labels)[order], return_index=True, return_counts=True)
-    top = max(np.quantile(d, 0.995) for layers in images.values() for d in layers.values())
+    drawn = [d for layers in images.values() for d in layers.values()]
+    labels = np.arange(len(drawn[0])) if labels is None else np.asarray(labels)
+    top = max(np.quantile(d, 0.995) for d in drawn)
     columns = list(dict.fromkeys(layer for layers in images.values() for layer in layers))
-    fig, axes = plt.subplots(len(images), len(columns), figsize=(1.75 * len(columns) + 0.9, 1.75 * len(images) + 0.2), squeeze=False, layout="constrained")
-    for (i, (rule, layers)), (j, layer) in itertools.product(enumerate(images.items()), enumerate(columns)):
-        ax = axes[i, j]
-        ax.set(xticks=starts + (counts - 1) / 2, yticks=starts + (counts - 1) / 2, xticklabels=kinds, yticklabels=kinds)
-        ax.tick_params(length=0, labelsize=5, pad=1)
-        if layer in layers: shown = ax.imshow(layers[layer][np.ix_(order, order)], cmap="viridis", vmin=0, vmax=top, interpolation="nearest")
-        else: ax.set(xticks=[], yticks=[]), ax.text(0.5, 0.5, "not defined", ha="center", fontsize=7, transform=ax.transAxes)
-        if i == 0: ax.set_title(layer, fontsize=9)
-        if j == 0: ax.set_ylabel(rule, fontsize=9, color=style_of(rule)["color"])
+    size = 1.75 * len(columns) + 0.9, 1.75 * len(images) + 0.2
+    fig, axes = plt.subplots(len(images), len(columns), figsize=size, squeeze=False, layout="constrained")
+    for (rule, layers), row in zip(images.items(), axes):
+        for layer, ax in zip(columns, row):
+            if layer in layers: shown = _draw_rdm(layers[layer], labels, top, ax)
+            else: _not_defined(ax)
+        row[0].set_ylabel(rule, fontsize=9, color=style_of(rule)["color"])
+    for layer, ax in zip(columns, axes[0]): ax.set_title(layer, fontsize=9)
     fig.colorbar(shown, ax=axes, label=unit, aspect=40, fraction=0.03)
     return axes
+
+# %% ../nbs/50_plots.ipynb #draw-rdm
+def _draw_rdm(d: np.ndarray, labels: np.ndarray, top: float, ax: Axes):
+    "Distances between images that are sorted by their labels, each of which is named once."
+    order = np.argsort(labels, kind="stable")
+    kinds, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)
+    ticks = starts + (counts - 1) / 2
+    ax.set(xticks=ticks, yticks=ticks, xticklabels=kinds, yticklabels=kinds)
+    ax.tick_params(length=0, labelsize=5, pad=1)
+    return ax.imshow(d[np.ix_(order, order)], cmap="viridis", vmin=0, vmax=top, interpolation="nearest")
+
+def _not_defined(ax: Axes):
+    ax.set(xticks=[], yticks=[])
+    ax.text(0.5, 0.5, "not defined", ha="center", fontsize=7, transform=ax.transAxes)
 
 # %% ../nbs/50_plots.ipynb #rsa-matrix
 def rsa_matrix(
     table: pd.DataFrame, # of `rsa_table` or `cka_table`
     ax: Axes | None = None,
 ) -> Axes:
-    "Similarities of all pairs of rules, between seeds of one rule on the diagonal; * where the gap to the ceiling is not zero."
+    "Similarities of all pairs of rules; diagonal: between seeds of one rule; *: the gap to the ceiling is not zero."
     ax, names = ax or plt.gca(), list(dict.fromkeys(table.a))
+    pairs = [(names.index(r.a), names.index(r.b), r) for r in table.itertuples()]
     m = np.full((len(names),) * 2, np.nan)
-    for r in table.itertuples():
-        i, j = names.index(r.a), names.index(r.b)
-        m[i, j] = m[j, i] = r.similarity
-    low = min(0.0, np.nanmin(m))
-    ax.imshow(m, cmap="cividis", vmin=low, vmax=1, aspect="auto")
-    for r in table.itertuples():
-        for i, j in {(names.index(r.a), names.index(r.b)), (names.index(r.b), names.index(r.a))}:
-            own, gap = (f" ± {h:.2f}" if h == h else "" for h in (r.half, r.gap_half))  # NaN: there is no interval
-            text = f"{r.similarity:.2f}"
-            text += own if i == j else f"{'*' if r.gap > r.gap_half else ''}\n({r.gap:.2f}{gap})"
-            ax.text(j, i, text, ha="center", va="center", fontsize=7, color="black" if r.similarity > 0.55 else "white")
+    for i, j, r in pairs: m[i, j] = m[j, i] = r.similarity
+    ax.imshow(m, cmap="cividis", vmin=min(0.0, np.nanmin(m)), vmax=1, aspect="auto")
+    for i, j, r in pairs:
+        colour = "black" if r.similarity > 0.55 else "white"
+        for row, column in {(i, j), (j, i)}:
+            ax.text(column, row, _similarity_text(r), ha="center", va="center", fontsize=7, color=colour)
     ax.set(xticks=range(len(names)), xticklabels=names, yticks=range(len(names)), yticklabels=names)
-    ax.tick_params(axis="x", labelrotation=30, length=0), ax.tick_params(axis="y", length=0)
+    ax.tick_params(length=0)
+    ax.tick_params(axis="x", labelrotation=30)
     plt.setp(ax.get_xticklabels(), ha="right", rotation_mode="anchor")
-    for label in [*ax.get_xticklabels(), *ax.get_yticklabels()]: label.set(color=style_of(label.get_text())["color"], fontsize=8)
+    for label in [*ax.get_xticklabels(), *ax.get_yticklabels()]:
+        label.set(color=style_of(label.get_text())["color"], fontsize=8)
     return ax
+
+def _similarity_text(r) -> str:
+    own, gap = (f" ± {h:.2f}" if h == h else "" for h in (r.half, r.gap_half))  # NaN: there is no interval
+    if r.a == r.b: return f"{r.similarity:.2f}{own}"
+    return f"{r.similarity:.2f}{'*' if r.gap > r.gap_half else ''}\n({r.gap:.2f}{gap})"
 
 # %% ../nbs/50_plots.ipynb #number-map
 def number_map(
@@ -287,9 +330,12 @@ def number_map(
     ax = ax or plt.gca()
     image = ax.imshow(values, cmap=cmap, vmin=low, vmax=high, aspect="auto")
     for (i, j), v in np.ndenumerate(values.to_numpy(float)):
-        dark = np.isfinite(v) and np.dot(image.cmap(image.norm(v))[:3], (0.3, 0.6, 0.1)) < 0.5
-        ax.text(j, i, f"{v:.{digits}f}" if np.isfinite(v) else "–", ha="center", va="center", fontsize=7, color="white" if dark else "black")
-    ax.set(xticks=range(values.shape[1]), xticklabels=values.columns, yticks=range(len(values)), yticklabels=values.index)
+        text, dark = "–", False
+        if np.isfinite(v):
+            text, dark = f"{v:.{digits}f}", np.dot(image.cmap(image.norm(v))[:3], (0.3, 0.6, 0.1)) < 0.5
+        ax.text(j, i, text, ha="center", va="center", fontsize=7, color="white" if dark else "black")
+    ax.set(xticks=range(values.shape[1]), xticklabels=values.columns)
+    ax.set(yticks=range(len(values)), yticklabels=values.index)
     return ax
 
 # %% ../nbs/50_plots.ipynb #cka-heatmap
@@ -301,8 +347,10 @@ def cka_heatmap(
 ) -> Axes:
     "Debiased CKA of all layers of one rule with all layers of another."
     ax = number_map(values, cmap="magma", low=0, high=1, ax=ax)
-    ax.tick_params(axis="x", labelrotation=30, labelsize=8), ax.tick_params(axis="y", labelsize=8)
-    ax.set_xlabel(columns, color=style_of(columns)["color"]), ax.set_ylabel(rows, color=style_of(rows)["color"])
+    ax.tick_params(labelsize=8)
+    ax.tick_params(axis="x", labelrotation=30)
+    ax.set_xlabel(columns, color=style_of(columns)["color"])
+    ax.set_ylabel(rows, color=style_of(rows)["color"])
     return ax
 
 # %% ../nbs/50_plots.ipynb #embedding-panels
@@ -311,16 +359,23 @@ def embedding_panels(
     labels,         # (n,) classes of the images
     names=None,     # of the classes
 ) -> np.ndarray:    # (rows, columns) axes
-    "Plane pictures of layers; under each, how many images their neighbours in the picture and in the layer itself get right."
+    "Plane pictures of layers; under each, how many images their neighbours in the picture and in the layer get right."
     labels, columns = np.asarray(labels), max(map(len, pictures.values()))
-    kinds, palette = np.unique(labels), plt.get_cmap("tab10")
-    fig, axes = plt.subplots(len(pictures), columns, figsize=(1.9 * columns + 0.8, 2.0 * len(pictures) + 0.2), squeeze=False, layout="constrained")
+    size = 1.9 * columns + 0.8, 2.0 * len(pictures) + 0.2
+    fig, axes = plt.subplots(len(pictures), columns, figsize=size, squeeze=False, layout="constrained")
     for row, (rule, line) in zip(axes, pictures.items()):
-        for ax, (column, p) in zip(row, line.items()):
-            for k, kind in enumerate(kinds): ax.plot(*np.asarray(p.xy)[labels == kind].T, ".", ms=3, color=palette(k % 10), label=kind if names is None else names[k])
-            ax.set(xticks=[], yticks=[])
-            ax.set_xlabel(f"trust {p.trustworthiness:.2f}" + (f", 5-NN {p.knn:.2f} ({p.knn_layer:.2f})" if p.knn is not None else ""), fontsize=6.5)
-            if ax in axes[0]: ax.set_title(column, fontsize=9)
+        for ax, p in zip(row, line.values()): _draw_embedding(p, labels, names, ax)
         row[0].set_ylabel(rule, fontsize=9, color=style_of(rule)["color"])
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center", fontsize=7, markerscale=2, title="class", title_fontsize=7)
+    for ax, column in zip(axes[0], next(iter(pictures.values()))): ax.set_title(column, fontsize=9)
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center", fontsize=7, markerscale=2,
+               title="class", title_fontsize=7)
     return axes
+
+def _draw_embedding(p, labels: np.ndarray, names, ax: Axes):
+    palette = plt.get_cmap("tab10")
+    for k, kind in enumerate(np.unique(labels)):
+        name = kind if names is None else names[k]
+        ax.plot(*np.asarray(p.xy)[labels == kind].T, ".", ms=3, color=palette(k % 10), label=name)
+    ax.set(xticks=[], yticks=[])
+    votes = "" if p.knn is None else f", 5-NN {p.knn:.2f} ({p.knn_layer:.2f})"
+    ax.set_xlabel(f"trust {p.trustworthiness:.2f}{votes}", fontsize=6.5)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BLIND', 'INTERVAL', 'METHOD', 'PLACE', 'CHECKED', 'percent', 'accuracy_table', 'difference_table', 'means_table',
            'measures', 'statistics', 'statistics_table', 'statistics_note', 'correction_note', 'markdown', 'latex',
-           'save_table', 'standings', 'title_of', 'by_task', 'text_report', 'checks_of']
+           'save_table', 'standings', 'title_of', 'by_task', 'checks_of', 'text_report']
 
 # %% ../nbs/41_tables.ipynb #imports
 import re
@@ -39,7 +39,9 @@ def _conditions(results: pd.DataFrame) -> pd.DataFrame:
     level = " " + results.level.astype(str)
     return results.assign(condition=results.perturbation + level.where(results.level != 0, ""))
 
-BLIND = "† the attack saw no gradient on more than 5% of the images (saturated units): this number overstates robustness."
+# %% ../nbs/41_tables.ipynb #accuracy-table
+BLIND = ("† the attack saw no gradient on more than 5% of the images (saturated units): "
+         "this number overstates robustness.")
 
 def _dagger(*rows: pd.DataFrame) -> str: return " †" if any(r.blind.mean() > 0.05 for r in rows) else ""
 
@@ -71,41 +73,47 @@ def difference_table(
 def means_table(
     results: pd.DataFrame, # of one task
 ) -> pd.DataFrame:
-    "Mean, standard deviation and 95% interval of test accuracy for each condition and rule; n seeds, without those that diverged."
-    t = _conditions(results)
+    "Mean, standard deviation, 95% interval of test accuracy by condition and rule; n seeds, without diverged ones."
     def row(rows):
         a = rows.accuracy.dropna()
-        return pd.Series({"n": len(a), "diverged": len(rows) - len(a), "mean": a.mean(), "sd": a.std(), **dict(zip(("low", "high"), confidence(a)))})
-    return t.groupby(["condition", "rule"], sort=False)[["accuracy"]].apply(row).astype({"n": int, "diverged": int}).reset_index()
+        low, high = confidence(a)
+        return pd.Series({"n": len(a), "diverged": len(rows) - len(a), "mean": a.mean(), "sd": a.std(),
+                          "low": low, "high": high})
+    found = _conditions(results).groupby(["condition", "rule"], sort=False)[["accuracy"]].apply(row)
+    return found.astype({"n": int, "diverged": int}).reset_index()
 
-# %% ../nbs/41_tables.ipynb #statistics
+# %% ../nbs/41_tables.ipynb #measures
 def measures(
     results: pd.DataFrame, # of one task
 ) -> pd.DataFrame:
-    "Clean accuracy, and the area under accuracy over level for each perturbation: rows for each measure, rule and seed."
+    "Clean accuracy, and the area under accuracy over level for each perturbation: rows by measure, rule and seed."
     clean, noisy = results[results.perturbation == "clean"], results[results.perturbation != "clean"]
     kinds = [k for k, r in noisy.groupby("perturbation", sort=False) if r.level.max() > 0]
-    curves = pd.concat([curve(results, k) for k in kinds]).assign(kind="") if kinds else noisy
     keys = ["measure", "rule", "seed"]
     parts = [clean.assign(measure="clean", value=clean.accuracy)[[*keys, "value"]]]
-    if kinds: parts.append(area(curves).rename(columns={"area": "value"}).assign(measure=lambda a: "area, " + a.perturbation)[[*keys, "value"]])
+    if kinds:
+        areas = area(pd.concat([curve(results, k) for k in kinds]).assign(kind="")).rename(columns={"area": "value"})
+        parts.append(areas.assign(measure="area, " + areas.perturbation)[[*keys, "value"]])
     blind = noisy.assign(measure="area, " + noisy.perturbation).groupby(keys).blind.max()
     return pd.concat(parts, ignore_index=True).join(blind, on=keys).fillna({"blind": 0.0})
 
+# %% ../nbs/41_tables.ipynb #statistics
 def statistics(
     results: pd.DataFrame, # of one task
-) -> pd.DataFrame:
-    "Each rule against the first, by seed, in all `measures` (see `compare_paired`); `blind`: an attack saw no gradient. Empty where no two rules have two seeds in common."
+) -> pd.DataFrame:             # empty where no two rules have two seeds in common
+    "Each rule against the first, by seed, in all `measures` (as `compare_paired`); `blind`: an attack saw no gradient."
     m = measures(results)
     families, first = {}, m.rule.iloc[0]
     for measure, part in m.groupby("measure", sort=False):
         by_seed = part.pivot(index="seed", columns="rule", values="value")[part.rule.unique()]
         pairs = by_seed.sub(by_seed[first], axis=0).notna().sum().drop(first)
-        if (pairs > 1).any(): families[measure] = [Comparison(f"{r} − {first}", r, first, {"measure": measure}) for r in pairs.index[pairs > 1]]
+        able = [Comparison(f"{r} − {first}", r, first, {"measure": measure}) for r in pairs.index[pairs > 1]]
+        if able: families[measure] = able
     if not families: return pd.DataFrame()
     unseen = m.groupby(["measure", "rule"]).blind.mean() > 0.05
     found = compare_paired(m, families, "value")
-    return found.assign(blind=[bool(unseen[f, first] or unseen[f, c.removesuffix(f" − {first}")]) for f, c in zip(found.family, found.comparison)])
+    rules = [c.removesuffix(f" − {first}") for c in found.comparison]
+    return found.assign(blind=[bool(unseen[f, first] or unseen[f, r]) for f, r in zip(found.family, rules)])
 
 # %% ../nbs/41_tables.ipynb #statistics-table
 def statistics_table(
@@ -113,50 +121,76 @@ def statistics_table(
 ) -> pd.DataFrame:
     "The same for the eye: differences in percentage points."
     p = lambda v: "< 0.0001" if v < 1e-4 else f"{v:.4f}"
-    return pd.DataFrame({"measure": found.family, "comparison": found.comparison + found.blind.map({True: " †", False: ""}), "n": found.n,
-                         "difference": [f"{100 * d:+.2f}" for d in found.difference], "95% interval": [f"[{100 * a:+.2f}, {100 * b:+.2f}]" for a, b in zip(found.low, found.high)],
-                         "d_z": found.d_z.map(_size), "p": found.p.map(p), "p (Holm)": found.holm.map(p)})
+    return pd.DataFrame({
+        "measure": found.family,
+        "comparison": found.comparison + found.blind.map({True: " †", False: ""}),
+        "n": found.n,
+        "difference": [f"{100 * d:+.2f}" for d in found.difference],
+        "95% interval": [f"[{100 * a:+.2f}, {100 * b:+.2f}]" for a, b in zip(found.low, found.high)],
+        "d_z": found.d_z.map(_size), "p": found.p.map(p), "p (Holm)": found.holm.map(p),
+    })
 
-def _size(d_z: float) -> str: return "" if np.isnan(d_z) else f"{d_z:+.2f}" if abs(d_z) < 10 else "–"  # beyond, see METHOD
+def _size(d_z: float) -> str:
+    if np.isnan(d_z): return ""
+    return f"{d_z:+.2f}" if abs(d_z) < 10 else "–"  # beyond, see METHOD
 
-INTERVAL = ("the 95% interval of the mean is Student’s t for fewer than six seeds; from six on it holds the means that the permutation test does not reject, "
-            "and so it leaves out 0 exactly where p ≤ 0.05")
-METHOD = (f"Each rule minus the first, paired by seed, in percentage points; {INTERVAL}. d_z: mean over standard deviation of the differences, with Hedges’ correction; "
-          "–: from 10 on, where all seeds agree so well that a number in units of their spread says nothing more. "
-          "p: two-sided permutation test by flipping signs. p (Holm): corrected within a family, which is one measure on one task. "
-          "Area: mean accuracy over the levels from 0 to the largest one, by the trapezoidal rule. Rules of which fewer than two seeds are left are not compared.")
+INTERVAL = ("the 95% interval of the mean is Student’s t for fewer than six seeds; from six on it holds the means that "
+            "the permutation test does not reject, and so it leaves out 0 exactly where p ≤ 0.05")
+METHOD = (
+    f"Each rule minus the first, paired by seed, in percentage points; {INTERVAL}. d_z: mean over standard deviation "
+    "of the differences, with Hedges’ correction; –: from 10 on, where all seeds agree so well that a number in units "
+    "of their spread says nothing more. p: two-sided permutation test by flipping signs. p (Holm): corrected within a "
+    "family, which is one measure on one task. Area: mean accuracy over the levels from 0 to the largest one, by the "
+    "trapezoidal rule. Rules of which fewer than two seeds are left are not compared.")
 
+# %% ../nbs/41_tables.ipynb #statistics-note
 def statistics_note(
     found: pd.DataFrame, # of `statistics`
 ) -> str:
     "How many pairs and comparisons the table rests on, and the smallest p they allow."
     n, m, least = int(found.n.max()), int(found.groupby("family").size().max()), found.smallest.min()
-    lost = f" (in some comparisons up to {int(found.diverged.max())} fewer, which diverged)" if found.diverged.any() else ""
-    able = correction_note(found) if found.reachable.any() else "No difference can reach 0.05 here, however large: use more seeds."
-    return (f"{n} pairs{lost}; families of {m} comparison{'s' * (m > 1)}. So many pairs can give no p below {least:.2g}, "
-            f"and none below {min(1, m * least):.2g} after the correction. {able}")
+    fewer = f" (in some comparisons up to {int(found.diverged.max())} fewer, which diverged)"
+    lost = fewer if found.diverged.any() else ""
+    able = "No difference can reach 0.05 here, however large: use more seeds."
+    if found.reachable.any(): able = correction_note(found)
+    return (f"{n} pairs{lost}; families of {m} comparison{'s' * (m > 1)}. "
+            f"So many pairs can give no p below {least:.2g}, and none below {min(1, m * least):.2g} after the "
+            f"correction. {able}")
 
 def correction_note(
-    found: pd.DataFrame,   # a row for each comparison: family, comparison, p and smallest; several tables of `compare_paired` may stand below one another
+    found: pd.DataFrame,   # a row for each comparison: family, comparison, p, smallest; of one table or of several
     alpha: float = 0.05,
 ) -> str:
-    "What the families' corrections leave of the findings, and what a single correction over all comparisons would leave."
+    "What the families' corrections leave of the findings, and what one correction over all comparisons would leave."
     found = corrected(found)
-    within, over, m, best = found.holm <= alpha, found.holm_all <= alpha, len(found), len(found) * found.smallest.min()
-    said = f"{within.sum()} of {m} comparisons have p (Holm) ≤ {alpha:g}; one correction over all {m} would leave {over.sum()}."
-    return said + (f" (It could leave none, whatever they showed: {m} times the smallest p that so many pairs can give is {best:.2g}.)" if best > alpha else "")
+    within, over, m = (found.holm <= alpha).sum(), (found.holm_all <= alpha).sum(), len(found)
+    said = f"{within} of {m} comparisons have p (Holm) ≤ {alpha:g}; one correction over all {m} would leave {over}."
+    best = m * found.smallest.min()
+    if best <= alpha: return said
+    return said + (f" (It could leave none, whatever they showed: {m} times the smallest p that so many pairs can give "
+                   f"is {best:.2g}.)")
 
 # %% ../nbs/41_tables.ipynb #files
-_TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", **{c: "\\" + c for c in "&%$#_{}"}, **{c: f"${c}$" for c in "<>|"},
-        "±": r"$\pm$", "−": "$-$", "†": r"\dag{}", "≤": r"$\leq$", "≥": r"$\geq$", "✓": r"$\surd$", "✗": r"$\times$", "×": r"$\times$", "·": r"$\cdot$", "∞": r"$\infty$", "–": "--", "’": "'", "₂": "$_2$",
-        "●": r"$\bullet$", "○": r"$\circ$", "°": r"$^\circ$", **{c: f"$\\{n}$" for c, n in zip("αβγδεηλμρστφωΔ", "alpha beta gamma delta varepsilon eta lambda mu rho sigma tau varphi omega Delta".split())}}
+_GREEK = dict(zip("αβγδεηλμρστφωΔ",
+                  "alpha beta gamma delta varepsilon eta lambda mu rho sigma tau varphi omega Delta".split()))
+_TEX = {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    **{c: "\\" + c for c in "&%$#_{}"}, **{c: f"${c}$" for c in "<>|"},
+    "±": r"$\pm$", "−": "$-$", "†": r"\dag{}", "≤": r"$\leq$", "≥": r"$\geq$", "✓": r"$\surd$", "✗": r"$\times$",
+    "×": r"$\times$", "·": r"$\cdot$", "∞": r"$\infty$", "–": "--", "’": "'", "₂": "$_2$",
+    "●": r"$\bullet$", "○": r"$\circ$", "°": r"$^\circ$", **{c: f"$\\{name}$" for c, name in _GREEK.items()},
+}
 
-def _tex(text: str) -> str: return re.sub(r"(?<![\w)$}-])-(?=[\d.$])", "$-$", text.translate(str.maketrans(_TEX)))  # a minus before a number is no hyphen
+def _tex(text: str) -> str:
+    minus = r"(?<![\w)$}-])-(?=[\d.$])"  # before a number, and so no hyphen
+    return re.sub(minus, "$-$", text.translate(str.maketrans(_TEX)))
 
 def _grid(table: pd.DataFrame) -> tuple[list, list]:
     "(header, rows) as text; row names count, unless they are numbers."
     t = table if isinstance(table.index, pd.RangeIndex) else table.reset_index(names="")
-    return list(map(str, t.columns)), [["" if pd.isna(v) else " ".join(str(v).split()) for v in row] for row in t.astype(object).itertuples(index=False, name=None)]
+    text = lambda v: "" if pd.isna(v) else " ".join(str(v).split())
+    rows = t.astype(object).itertuples(index=False, name=None)
+    return list(map(str, t.columns)), [[text(v) for v in row] for row in rows]
 
 # %% ../nbs/41_tables.ipynb #files-writers
 def markdown(
@@ -167,14 +201,21 @@ def markdown(
     line = lambda cells: "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
     return "\n".join([line(head), "|:---" + "|---:" * (len(head) - 1) + "|", *map(line, rows)]) + "\n"
 
+def _tex_line(cells: list[str]) -> str:
+    "A row in LaTeX, where [ or * at the start would be an option of the line before."
+    return re.sub(r"^(?=[\[*])", "{}", " & ".join(map(_tex, cells))) + r" \\"
+
 def latex(
     table: pd.DataFrame,
 ) -> str:
     "A table in LaTeX; the document needs the package booktabs."
     head, rows = _grid(table)
-    line = lambda cells: re.sub(r"^(?=[\[*])", "{}", " & ".join(map(_tex, cells))) + r" \\"  # [ or * at the start would be an option of the line before
-    return "\n".join([r"\begin{tabular}{l" + "r" * (len(head) - 1) + "}", r"\toprule", line(head), r"\midrule", *map(line, rows), r"\bottomrule", r"\end{tabular}"]) + "\n"
+    columns = "l" + "r" * (len(head) - 1)
+    lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _tex_line(head), r"\midrule",
+             *map(_tex_line, rows), r"\bottomrule", r"\end{tabular}"]
+    return "\n".join(lines) + "\n"
 
+# %% ../nbs/41_tables.ipynb #save-table
 def save_table(
     table: pd.DataFrame,
     file: str | Path,  # without an ending
@@ -182,8 +223,10 @@ def save_table(
 ):
     "Write a table as .csv, .md and .tex."
     csv = table if numbers is None else numbers
-    for ending, text in ((".csv", csv.to_csv(index=not isinstance(csv.index, pd.RangeIndex), float_format="%.8g")), (".md", markdown(table)), (".tex", latex(table))):
-        with written_whole(f"{file}{ending}") as tmp: tmp.write_text(text, encoding="utf-8", newline="\n")
+    named = not isinstance(csv.index, pd.RangeIndex)
+    texts = {"csv": csv.to_csv(index=named, float_format="%.8g"), "md": markdown(table), "tex": latex(table)}
+    for ending, text in texts.items():
+        with written_whole(f"{file}.{ending}") as tmp: tmp.write_text(text, encoding="utf-8", newline="\n")
 
 # %% ../nbs/41_tables.ipynb #standings
 def standings(
@@ -197,6 +240,8 @@ def standings(
     return table.join(rules[list(settings)].first()).loc[order].rename_axis(None)
 
 # %% ../nbs/41_tables.ipynb #text
+PLACE = ("task", "labels", "hidden")  # the columns that tell tasks and networks apart
+
 def title_of(results: pd.DataFrame) -> str:
     "What one task's table shows, with n."
     r = results.iloc[0]
@@ -207,24 +252,29 @@ def by_task(table: pd.DataFrame):
     "The parts of a tidy table, one for each task, choice of classes and network."
     return [] if table.empty else [part for _, part in table.groupby([k for k in PLACE if k in table], sort=False)]
 
-PLACE = ("task", "labels", "hidden")  # the columns that tell tasks and networks apart
-
-def text_report(outcome: Outcome) -> str:
-    "What failed, what can't learn, and all accuracy tables, for a terminal."
-    note = f"test accuracy in %, mean ± 95% t-interval of {outcome.study.seeds} seeds"
-    blocks = ["\n".join([f"{title_of(r)}: {note}", accuracy_table(r).to_string(), *_checks_text(checks_of(outcome, r))]) for r in by_task(outcome.results)]
-    failed = [f"FAILED: {r.rule} on {r.task}, {r.classes} classes: {r.error}" for r in outcome.failures.itertuples()]
-    above = ["\n".join(lines) for lines in (failed, trouble_lines(outcome.trouble)) if lines]
-    return "\n\n".join(above + blocks + [BLIND] * any("†" in b for b in blocks))
-
 def checks_of(
     outcome: Outcome,
     results: pd.DataFrame, # of one task
 ) -> pd.DataFrame:
     "The rows of the checks against gradient masking that belong to this task; none if its attacks were not checked."
     if outcome.checks.empty: return outcome.checks
-    return outcome.checks[np.logical_and.reduce([outcome.checks[k] == results[k].iloc[0] for k in PLACE if k in results])]
+    same = [outcome.checks[k] == results[k].iloc[0] for k in PLACE if k in results]
+    return outcome.checks[np.logical_and.reduce(same)]
 
+# %% ../nbs/41_tables.ipynb #text-report
 CHECKED = "Checks of the attacks, in %, means over seeds: what was found ≤ its limit; ✗ where a seed fails."
 
-def _checks_text(checks: pd.DataFrame) -> list[str]: return [] if checks.empty else [CHECKED, checks_table(checks).to_string(), *filter(None, [red_line(checks)])]
+def _checks_text(checks: pd.DataFrame) -> list[str]:
+    if checks.empty: return []
+    return [CHECKED, checks_table(checks).to_string(), *filter(None, [red_line(checks)])]
+
+def text_report(outcome: Outcome) -> str:
+    "What failed, what can't learn, and all accuracy tables, for a terminal."
+    note = f"test accuracy in %, mean ± 95% t-interval of {outcome.study.seeds} seeds"
+    blocks = []
+    for r in by_task(outcome.results):
+        lines = [f"{title_of(r)}: {note}", accuracy_table(r).to_string(), *_checks_text(checks_of(outcome, r))]
+        blocks.append("\n".join(lines))
+    failed = [f"FAILED: {r.rule} on {r.task}, {r.classes} classes: {r.error}" for r in outcome.failures.itertuples()]
+    above = ["\n".join(lines) for lines in (failed, trouble_lines(outcome.trouble)) if lines]
+    return "\n\n".join(above + blocks + [BLIND] * any("†" in b for b in blocks))

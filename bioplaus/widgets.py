@@ -27,8 +27,11 @@ class Panel:
     "Named controls above a line of text and a picture; subclasses say what happens."
     def __init__(self, **controls): # name → ipywidget
         import ipywidgets
-        self.controls, self.said, self.picture = controls, ipywidgets.Label(), ipywidgets.Image(format="png", layout={"align_self": "flex-start", "max_width": "100%"})
-        self.view = ipywidgets.VBox([ipywidgets.HBox(list(controls.values()), layout={"flex_flow": "row wrap"}), self.said, self.picture])
+        fits = {"align_self": "flex-start", "max_width": "100%"}
+        row = ipywidgets.HBox(list(controls.values()), layout={"flex_flow": "row wrap"})
+        self.controls, self.said = controls, ipywidgets.Label()
+        self.picture = ipywidgets.Image(format="png", layout=fits)
+        self.view = ipywidgets.VBox([row, self.said, self.picture])
 
     def _repr_mimebundle_(self, **kwargs): return self.view._repr_mimebundle_(**kwargs)
 
@@ -39,32 +42,21 @@ class Panel:
         plt.close(figure)
         self.picture.value = buffer.getvalue()
 
-# %% ../nbs/51_widgets.ipynb #watch
-class watch_training(Panel):
-    "A callback for `fit`: live curves, and a button that ends the run after the current epoch."
-    def __init__(self, metric: str = "valid_accuracy"): # the column of the history to draw
-        import ipywidgets
-        super().__init__(stop=ipywidgets.Button(description="Stop"))
-        self.metric, self.asked, self.run, self.error, self.thread = metric, threading.Event(), None, None, None
-        self.controls["stop"].on_click(lambda _: self.asked.set())
-
-    def __call__(self, run: Run):
-        choose(self.metric, run.history.columns, "column of the history")
-        self.run = run
-        fig = Figure(figsize=(5, 2.6))  # not pyplot's, for this may run in a thread
-        ax = fig.add_subplot()
-        learning_curves(run.history.assign(rule=run.rule.name), self.metric, ax)
-        self.draw(fig)
-        self.said.value = f"{run.rule.name}: epoch {run.epoch} of {run.config['fit']['epochs']}, {self.metric} {run.final[self.metric].mean():.3f}"
-        if self.asked.is_set():
-            self.said.value += ", stopped"
-            raise StopTraining
+# %% ../nbs/51_widgets.ipynb #background
+class _Background(Panel):
+    "A panel that is a callback of a run in the background."
+    def __init__(self, **controls):
+        super().__init__(**controls)
+        self.asked = threading.Event()  # to stop
+        self.run, self.error, self.thread = None, None, None
 
     def start(self, rule, task: Task, *args, **kwargs):
         "`fit(rule, task, ...)` in the background; what goes wrong is said in the panel, and raised by `join`."
-        if self.thread and self.thread.is_alive(): raise BadInput("this panel is watching a run; stop it first, or make another panel.")
+        if self.thread and self.thread.is_alive():
+            raise BadInput("this panel is watching a run; stop it first, or make another panel.")
         self.asked.clear()
-        self.thread = threading.Thread(target=self._fit, args=(rule, task, *args), kwargs={"progress": False, **kwargs, "callbacks": [*kwargs.get("callbacks", ()), self]}, daemon=True)
+        kwargs = {"progress": False, **kwargs, "callbacks": [*kwargs.get("callbacks", ()), self]}
+        self.thread = threading.Thread(target=self._fit, args=(rule, task, *args), kwargs=kwargs, daemon=True)
         self.thread.start()
 
     def _fit(self, *args, **kwargs):
@@ -74,25 +66,42 @@ class watch_training(Panel):
 
     def join(self) -> Run:
         "Wait for the end of a run in the background, and return it."
-        if self.thread is None: raise BadInput("nothing was started; call start(rule, task) first, or give this panel to fit(callbacks=[...]).")
+        if self.thread is None:
+            raise BadInput("nothing was started; call start(rule, task) first, or give this panel to "
+                           "fit(callbacks=[...]).")
         self.thread.join()
         if self.error: raise self.error
         return self.run
 
+# %% ../nbs/51_widgets.ipynb #watch
+class watch_training(_Background):
+    "A callback for `fit`: live curves, and a button that ends the run after the current epoch."
+    def __init__(self, metric: str = "valid_accuracy"): # the column of the history to draw
+        import ipywidgets
+        super().__init__(stop=ipywidgets.Button(description="Stop"))
+        self.metric = metric
+        self.controls["stop"].on_click(lambda _: self.asked.set())
+
+    def __call__(self, run: Run):
+        choose(self.metric, run.history.columns, "column of the history")
+        self.run = run
+        fig = Figure(figsize=(5, 2.6))  # not pyplot's, for this may run in a thread
+        ax = fig.add_subplot()
+        learning_curves(run.history.assign(rule=run.rule.name), self.metric, ax)
+        self.draw(fig)
+        reached, last = f"epoch {run.epoch} of {run.config['fit']['epochs']}", run.final[self.metric].mean()
+        self.said.value = f"{run.rule.name}: {reached}, {self.metric} {last:.3f}"
+        if self.asked.is_set():
+            self.said.value += ", stopped"
+            raise StopTraining
+
 # %% ../nbs/51_widgets.ipynb #explore-rule
 class explore_rule(Panel):
     "Train rules with settings of your choice, and compare the curves of all tries."
-    def __init__(self,
-        task: Task,
-        rule: str = "softhebb", # the first choice
-    ):
-        import ipywidgets as w
+    def __init__(self, task: Task,
+                 rule: str = "softhebb"): # the first choice
         self.task, self.history = task, pd.DataFrame()
-        super().__init__(
-            rule=w.Dropdown(options=list(cards()), value=choose(rule, cards(), "rule"), description="rule"),
-            factor=w.FloatLogSlider(value=1.0, min=-2, max=2, step=0.25, description="rate ×"),
-            hidden=w.IntSlider(value=50, min=10, max=200, step=10, description="units"), epochs=w.IntSlider(value=5, min=1, max=20, description="epochs"),
-            train=w.Button(description="Train"), clear=w.Button(description="Clear"))
+        super().__init__(**_rule_controls(choose(rule, cards(), "rule")))
         self.controls["train"].on_click(lambda _: self.train())
         self.controls["clear"].on_click(lambda _: self.clear())
 
@@ -102,18 +111,33 @@ class explore_rule(Panel):
 
     def train(self):
         "One try."
-        rule, factor, hidden, epochs = (self.controls[k].value for k in ("rule", "factor", "hidden", "epochs"))
-        lr = cards()[rule].lr
-        rate = tuple(factor * r for r in lr) if isinstance(lr, tuple) else factor * lr
+        rule, factor, hidden = (self.controls[k].value for k in ("rule", "factor", "hidden"))
+        net, epochs = MLP((self.task.n_in, hidden, self.task.n_classes)), self.controls["epochs"].value
         name = f"{rule}, rate × {factor:.3g}, {hidden} units"
         self.said.value = f"{name}: training"
-        try: run = fit(make_rule(rule, MLP((self.task.n_in, hidden, self.task.n_classes))), self.task, epochs, rate, progress=False)
-        except (BadInput, Diverged) as e: self.said.value = str(e); return
+        try: run = fit(make_rule(rule, net), self.task, epochs, _times(factor, cards()[rule].lr), progress=False)
+        except (BadInput, Diverged) as e:
+            self.said.value = str(e)
+            return
         self.history = pd.concat([self.history, run.history.assign(rule=name)])
         self.said.value = f"{name}: validation accuracy {run.final.valid_accuracy.mean():.3f}"
         fig, ax = plt.subplots(figsize=(6, 3))
         learning_curves(self.history, ax=ax).legend(fontsize=7)
         self.draw(fig)
+
+# %% ../nbs/51_widgets.ipynb #rule-controls
+def _rule_controls(rule: str) -> dict:
+    import ipywidgets as w
+    return dict(
+        rule=w.Dropdown(options=list(cards()), value=rule, description="rule"),
+        factor=w.FloatLogSlider(value=1.0, min=-2, max=2, step=0.25, description="rate ×"),
+        hidden=w.IntSlider(value=50, min=10, max=200, step=10, description="units"),
+        epochs=w.IntSlider(value=5, min=1, max=20, description="epochs"),
+        train=w.Button(description="Train"), clear=w.Button(description="Clear"))
+
+def _times(factor: float, lr):
+    "A rule's learning rate, or the one of each layer, times a factor."
+    return tuple(factor * rate for rate in lr) if isinstance(lr, tuple) else factor * lr
 
 # %% ../nbs/51_widgets.ipynb #explore-robustness
 class explore_robustness(Panel):
@@ -125,7 +149,8 @@ class explore_robustness(Panel):
         import ipywidgets as w
         if not rules: raise BadInput("no rules were given; give a dict {name: trained rule}.")
         self.rules, self.task, self.answers = rules, task, {}
-        super().__init__(image=w.IntSlider(max=len(task.y_test) - 1, description="image"), noise=w.FloatSlider(max=1.0, step=0.05, description="noise σ"),
+        super().__init__(image=w.IntSlider(max=len(task.y_test) - 1, description="image"),
+                         noise=w.FloatSlider(max=1.0, step=0.05, description="noise σ"),
                          attack=w.FloatSlider(max=0.3, step=0.01, description="attack ε"))
         for c in self.controls.values(): c.observe(lambda _: self.show(), "value")
         self.show()
@@ -139,17 +164,26 @@ class explore_robustness(Panel):
 
     def show(self):
         "Answers and picture for what the sliders say."
-        fig, axes = plt.subplots(2, len(self.rules), figsize=(2 * len(self.rules), 3.2), squeeze=False, height_ratios=(3, 2), layout="constrained")
-        for (name, rule), (top, low) in zip(self.rules.items(), axes.T):
-            x = self.seen(rule)
-            p = torch.softmax(rule.predict(x[None])[0, 0].detach(), -1).cpu()
-            self.answers[name] = int(p.argmax())
-            top.imshow(x.reshape(self.task.shape).cpu(), cmap="gray", vmin=0, vmax=1)
-            top.set(xticks=[], yticks=[], title=f"{name}: {self.task.classes[self.answers[name]]}")
-            low.bar(range(len(p)), p, color=style_of(name)["color"])
-            low.set(ylim=(0, 1), xticks=range(len(p)), xticklabels=self.task.classes)
-        self.said.value = f"label {self.task.classes[int(self.task.y_test[self.controls['image'].value])]}; right: {', '.join(n for n, a in self.answers.items() if a == self.task.y_test[self.controls['image'].value]) or 'none'}"
+        fig, self.answers = _answered(self.rules, self.task, self.seen)
+        y = int(self.task.y_test[self.controls["image"].value])
+        right = [name for name, answer in self.answers.items() if answer == y]
+        self.said.value = f"label {self.task.classes[y]}; right: {', '.join(right) or 'none'}"
         self.draw(fig)
+
+# %% ../nbs/51_widgets.ipynb #answered
+def _answered(rules: dict, task: Task, seen) -> tuple[Figure, dict[str, int]]:
+    "What each rule sees, and its probabilities below; and its answers."
+    size, answers = (2 * len(rules), 3.2), {}
+    fig, axes = plt.subplots(2, len(rules), figsize=size, squeeze=False, height_ratios=(3, 2), layout="constrained")
+    for (name, rule), (top, low) in zip(rules.items(), axes.T):
+        x = seen(rule)
+        p = torch.softmax(rule.predict(x[None])[0, 0].detach(), -1).cpu()
+        answers[name] = int(p.argmax())
+        top.imshow(x.reshape(task.shape).cpu(), cmap="gray", vmin=0, vmax=1)
+        top.set(xticks=[], yticks=[], title=f"{name}: {task.classes[answers[name]]}")
+        low.bar(range(len(p)), p, color=style_of(name)["color"])
+        low.set(ylim=(0, 1), xticks=range(len(p)), xticklabels=task.classes)
+    return fig, answers
 
 # %% ../nbs/51_widgets.ipynb #explore-representations
 class explore_representations(Panel):
@@ -159,14 +193,12 @@ class explore_representations(Panel):
         task: Task,
         each: int = 15,     # images of each class
     ):
-        import ipywidgets as w
         if not rules: raise BadInput("no rules were given; give a dict {name: trained rule}.")
-        layers = [l for l in layer_names(next(iter(rules.values()))) if all(l in layer_names(r) for r in rules.values())]
-        chosen = torch.cat([(task.y_test == c).nonzero()[:whole(each, "images of each class"), 0] for c in range(task.n_classes)])
+        controls, n = _layer_controls(rules), whole(each, "images of each class")
+        self.at = torch.cat([(task.y_test == c).nonzero()[:n, 0] for c in range(task.n_classes)])
+        self.x, self.y = task.x_test[self.at], task.y_test[self.at]
         self.rules, self.task, self.rdms = rules, task, {}
-        self.at, self.x, self.y = chosen, task.x_test[chosen], task.y_test[chosen]
-        super().__init__(layer=w.Dropdown(options=layers, value=layers[1], description="layer"), metric=w.Dropdown(options=list(METRICS), description="distance"),
-                         map=w.Dropdown(options=["PCA", "t-SNE"], description="map"), noise=w.FloatSlider(max=1.0, step=0.1, description="noise σ", continuous_update=False))
+        super().__init__(**controls)
         for c in self.controls.values(): c.observe(lambda _: self.show(), "value")
         self.show()
 
@@ -176,22 +208,45 @@ class explore_representations(Panel):
         return activities(rule, self.x, layer, self.y, Gaussian(sigma) if sigma else None, at=self.at)[layer][:1]
 
     def show(self):
-        "Distances, maps and similarities for what the controls say; a layer that has none (it has collapsed) says so."
-        self.rdms, notes = {}, []
-        fig, axes = plt.subplots(2, len(self.rules), figsize=(2.6 * len(self.rules), 5), squeeze=False, layout="constrained")
-        for (name, rule), column in zip(self.rules.items(), axes.T):
-            for ax in column: ax.set(xticks=[], yticks=[])
-            column[0].set_title(name, color=style_of(name)["color"])
-            try: self._column(name, self.seen(rule), *column)
-            except BadInput as e: notes.append(f"{name}: {e}")
-        first = next(iter(self.rdms), None)
-        alike = [f"{name} {rsa(self.rdms[first], r).item():.2f}" for name, r in self.rdms.items() if name != first]
-        self.said.value = " ".join([f"{len(self.y)} images.", *([f"Rank correlation with the distances of {first}: {', '.join(alike)}."] if alike else []), *notes])
+        "Distances, maps, similarities for what the controls say; a layer that has none (it has collapsed) says so."
+        metric, plane = self.controls["metric"].value, self.controls["map"].value
+        fig, self.rdms, lost = _arranged(self.rules, self.seen, self.y, metric, plane)
+        self.said.value = " ".join([f"{len(self.y)} images.", *_alike(self.rdms), *lost])
         self.draw(fig)
 
-    def _column(self, name: str, a: torch.Tensor, top, low):
-        plane = pca_picture(a[0], self.y) if self.controls["map"].value == "PCA" else tsne(a[0], self.y, min(15.0, len(self.y) / 4))
-        self.rdms[name] = rdm(a, self.controls["metric"].value)
-        top.imshow(self.rdms[name].d[0].cpu(), cmap="viridis")
-        low.scatter(*plane.xy.T.cpu(), c=self.y.cpu(), cmap="tab10", s=9)
-        low.set_xlabel(f"5-NN {plane.knn_layer:.2f}, trust {plane.trustworthiness:.2f}", fontsize=8)
+# %% ../nbs/51_widgets.ipynb #arranged
+def _layer_controls(rules: dict) -> dict:
+    import ipywidgets as w
+    names = [layer_names(r) for r in rules.values()]
+    layers = [layer for layer in names[0] if all(layer in others for others in names)]
+    return dict(layer=w.Dropdown(options=layers, value=layers[1], description="layer"),
+                metric=w.Dropdown(options=list(METRICS), description="distance"),
+                map=w.Dropdown(options=["PCA", "t-SNE"], description="map"),
+                noise=w.FloatSlider(max=1.0, step=0.1, description="noise σ", continuous_update=False))
+
+def _alike(rdms: dict) -> list[str]:
+    "How similar each rule's distances are to those of the first; nothing to say of one rule."
+    first, *others = rdms or [None]
+    alike = ", ".join(f"{name} {rsa(rdms[first], rdms[name]).item():.2f}" for name in others)
+    return [f"Rank correlation with the distances of {first}: {alike}."] if alike else []
+
+def _arranged(rules: dict, seen, y: torch.Tensor, metric: str, plane: str) -> tuple[Figure, dict, list[str]]:
+    "Each rule's distances and its map below; the RDMs; and for which rules there are none."
+    rdms, lost, size = {}, [], (2.6 * len(rules), 5)
+    fig, axes = plt.subplots(2, len(rules), figsize=size, squeeze=False, layout="constrained")
+    for (name, rule), column in zip(rules.items(), axes.T):
+        for ax in column: ax.set(xticks=[], yticks=[])
+        column[0].set_title(name, color=style_of(name)["color"])
+        try: rdms[name] = _draw_column(seen(rule), y, metric, plane, *column)
+        except BadInput as e: lost.append(f"{name}: {e}")
+    return fig, rdms, lost
+
+# %% ../nbs/51_widgets.ipynb #draw-column
+def _draw_column(a: torch.Tensor, y: torch.Tensor, metric: str, plane: str, top, low):
+    "Draw the distances between images, and a map of them; return their RDM."
+    found = pca_picture(a[0], y) if plane == "PCA" else tsne(a[0], y, min(15.0, len(y) / 4))
+    distances = rdm(a, metric)
+    top.imshow(distances.d[0].cpu(), cmap="viridis")
+    low.scatter(*found.xy.T.cpu(), c=y.cpu(), cmap="tab10", s=9)
+    low.set_xlabel(f"5-NN {found.knn_layer:.2f}, trust {found.trustworthiness:.2f}", fontsize=8)
+    return distances
