@@ -33,7 +33,8 @@ def search_lr(
     "Final validation accuracy of each rate and seed: columns rate, seed, accuracy (NaN where it diverged)."
     for name in settings: choose(name, SEARCHED, "setting of a search")
     study = Study(rules=(rule,), seeds=seeds, **settings)
-    if "lr" in parse_rule(rule)[1]: raise BadInput(f"{rule!r} has a learning rate; the search is for one.")
+    if "lr" in parse_rule(rule)[1]:
+        raise BadInput(f"{rule!r} has a learning rate; the search is for one.")
     stacked = [study.seed + s for _ in rates for s in range(seeds)]
     by_rate = torch.tensor(rates, dtype=torch.float64).repeat_interleave(seeds, 0)
     stack, _ = replace(study, seeds=len(stacked), seed=stacked).rule_on(rule, task.n_in, task.n_classes)
@@ -114,7 +115,8 @@ def chosen(
     "The rates that a search chose, (lr,) or (hidden, output); those that it began with, where all were at chance."
     lattice, fine = _lattice(trials), _known(trials, "fine")
     best = (_smoothest(lattice, fine, 1) or _smoothest(lattice, fine, 2)) if fine else lattice.start
-    if best is None: raise BadInput("this search isn't finished; the same call goes on with it.")
+    if best is None:
+        raise BadInput("this search isn't finished; the same call goes on with it.")
     return tuple(map(from_lattice, best))
 
 def flatness(
@@ -157,7 +159,7 @@ def search_rates(
     **settings,                 # hidden, act, bias, init, batch_size, optimizer, schedule or augment, as in `Study`
 ) -> pd.DataFrame:
     "The record of a search by the protocol above: stage, lr or hidden and output, seed, valid_accuracy."
-    whole(seeds, "seeds"), whole(epochs, "epochs"), whole(first_epochs or epochs, "first_epochs")
+    for n, name in ((seeds, "seeds"), (epochs, "epochs"), (first_epochs or epochs, "first_epochs")): whole(n, name)
     lattice, trials = _begin(rule, task, settings), pd.DataFrame() if trials is None else trials
     axes = ["lr"] if len(lattice.start) == 1 else ["hidden", "output"]
     while (plan := _next(lattice, trials, _chance(task)))[1]:
@@ -173,7 +175,7 @@ def search_rates(
         keep(trials)
     return trials
 
-# %% ../nbs/42_search.ipynb #tune
+# %% ../nbs/42_search.ipynb #tuning-record
 def _settings(study: Study) -> dict:
     "What `search_rates` needs to train as the study does."
     names = ("act", "bias", "init", "batch_size", "optimizer", "schedule", "augment")
@@ -184,8 +186,9 @@ def _record(out: Path, about: dict) -> pd.DataFrame:
     file = out / "tuning.json"
     if not file.exists(): return pd.DataFrame()
     lines = differences(about, json.loads(file.read_text(encoding="utf-8")))
-    if lines: raise OtherSettings(f"{out} holds a search with other settings ({'; '.join(lines)}). "
-                                  "Choose another folder (--out), or delete its tuning.json and tuning.csv.")
+    if lines:
+        raise OtherSettings(f"{out} holds a search with other settings ({'; '.join(lines)}). "
+                            "Choose another folder (--out), or delete its tuning.json and tuning.csv.")
     return pd.read_csv(out / "tuning.csv")
 
 def _keep(out: Path, about: dict, trials: pd.DataFrame):
@@ -193,6 +196,7 @@ def _keep(out: Path, about: dict, trials: pd.DataFrame):
     with written_whole(out / "tuning.csv") as tmp: trials.to_csv(tmp, index=False)
     with written_whole(out / "tuning.json") as tmp: tmp.write_text(json.dumps(about, indent=1), encoding="utf-8")
 
+# %% ../nbs/42_search.ipynb #tune
 def tune(
     study: Study,             # its rules, first network, batch size, optimiser and schedule
     out: str | Path,          # a folder; the trials are kept there, in `tuning.csv`
@@ -216,7 +220,8 @@ def tune(
             def keep(trials):
                 nonlocal table
                 table = pd.concat([others, trials.assign(rule=rule)], ignore_index=True)
-                bar.update(len(trials) - bar.n + len(others)), _keep(out, about, table)
+                bar.update(len(trials) - bar.n + len(others))
+                _keep(out, about, table)
             mine = mine.dropna(axis=1, how="all")
             search_rates(rule, task, seeds, epochs, trials=mine, keep=keep, **_settings(study))
     return table
