@@ -25,7 +25,7 @@ from .core import cards, choose, read_options, whole
 from .data import Task, _torchvision_datasets, load_task
 from .network import MLP
 from .rule import Rule, make_rule
-from .training import checked_settings, evaluate, fit, make_optimizer, stepper, train_epoch
+from .training import Recipe, checked_settings, evaluate, fit, make_optimizer, stepper, train_epoch
 
 # %% ../nbs/70_bench.ipynb #turns
 def clock() -> Callable:
@@ -100,7 +100,7 @@ def stacked(task: Task, rule: str, sizes: tuple, replicas: int, act: str = "sigm
 
 def stacked_epoch(rule: Rule, task: Task, batch_size: int, lr: float = 1e-3) -> Callable:
     "One epoch of `rule` on all its replicas, as `fit` runs it."
-    settings = checked_settings(rule, 1, lr, batch_size, "sgd", None, None)
+    settings = checked_settings(rule, Recipe(epochs=1, lr=lr, batch_size=batch_size))
     x, step = rule.transform(task.x_train), stepper(make_optimizer(rule, "sgd", lr), plain=True)
     def epoch():
         train_epoch(rule, x, task.y_train, settings, 1, step)

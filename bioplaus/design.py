@@ -24,8 +24,8 @@ from .network import MLP
 from .noise import perturbation
 from .robustness import attack_checks, evenly, spread_out
 from .rule import Rule, make_rule
-from .training import (Corrupt, Diverged, Run, augmentation, check_batch, checked_settings, evaluate, fit,
-                               save_model)
+from .training import (Corrupt, Diverged, Recipe, Run, augmentation, check_batch, checked_settings, evaluate,
+                               fit, save_model)
 
 # %% ../nbs/40_design.ipynb #spec
 def parse_rule(
@@ -106,14 +106,13 @@ def _check_names(study: "Study"):
 def _check_rules(study: "Study"):
     for r, hidden in itertools.product(study.rules, study.networks):
         rule, lr = study.rule_on(r, 4, 3, hidden)
-        checked_settings(rule, study.epochs, lr, study.batch_size, study.optimizer, None, augmentation(study.augment),
-                         study.schedule)
+        checked_settings(rule, Recipe(**study.recipe | {"lr": lr, "augment": augmentation(study.augment)}))
         check_batch(rule, study.batch_size)
 
 # %% ../nbs/40_design.ipynb #study
 @dataclass(frozen=True)
-class Study(_Grid):
-    "Everything that decides the numbers of a comparison."
+class Study(Recipe, _Grid):
+    "Everything that decides the numbers of a comparison; of the recipe, `lr` may be {rule: rate} for some or all."
     rules: tuple = ("backprop", "hebb", "hebb-clamp", "softhebb")
     tasks: tuple = ("mnist-mini",) # with conditions if need be: "mnist:few=10"
     classes: tuple = (2, 3, 10)   # numbers of classes, or lists of labels; None for all
@@ -123,13 +122,7 @@ class Study(_Grid):
     act: str = "sigmoid"
     bias: bool = True
     init: str = "pytorch"
-    epochs: int = 10
-    lr: float | tuple | dict | None = None  # {rule: rate} for some or all; None: each rule's own
-    batch_size: int = 32
-    optimizer: str = "sgd"
-    schedule: str | None = None   # of the learning rate; None: each rule's own
     normalise: str = "standard"
-    augment: str | None = None
     perturbations: tuple = ("gaussian:0.1", "gaussian:0.2", "gaussian:0.3", "gaussian:0.5",
                             "fgsm:0.02", "fgsm:0.05", "fgsm:0.1", "fgsm:0.2")
     images: int | None = None     # how many test images are perturbed; None: all. Clean accuracy always takes all
@@ -140,7 +133,8 @@ class Study(_Grid):
 def _where(cell: Cell, task: Task, rule: Rule) -> dict:
     "The columns that say which cell a row belongs to."
     labels, hidden = ("-".join(map(str, names)) for names in (task.classes, rule.net.sizes[1:-1]))
-    return dict(task=cell.task, classes=task.n_classes, labels=labels, hidden=hidden or "linear", rule=cell.rule)
+    return dict(task=cell.task, classes=task.n_classes, labels=labels, hidden=hidden or "linear", rule=cell.rule,
+                cell=cell.key)
 
 def measure(
     study: Study,
@@ -246,8 +240,7 @@ def _trained(study: Study, cell: Cell, task: Task, out: Path | None, progress: b
     rule, lr = study.rule_on(cell.rule, task.n_in, task.n_classes, cell.hidden)
     callbacks = [Collapse(task.x_valid, warn=progress), Watch(task, study.watch, study.images, study.seed)]
     where = dict(callbacks=callbacks, out=out, progress=progress, warn=False)  # `run_study` says what goes wrong
-    how = dict(batch_size=study.batch_size, optimizer=study.optimizer, schedule=study.schedule, augment=study.augment)
-    try: return fit(rule, task, study.epochs, lr, **how, **where)
+    try: return fit(rule, task, **study.recipe | {"lr": lr}, **where)
     except Diverged as e: return e.run  # a result too: its rows are NaN
     except Corrupt as e:
         print(f"{e}\nThe cell is computed again from the start.", file=sys.stderr)

@@ -13,7 +13,8 @@ import pandas as pd
 from .core import BadInput
 
 # %% ../nbs/43_logs.ipynb #events
-_NAMES = ("epoch", "replica", "seed", "task", "classes", "labels", "hidden", "rule")  # columns that say which row it is
+_NAMES = ("epoch", "replica", "seed", "task", "classes", "labels", "hidden", "rule",
+          "cell")  # columns that say which row it is
 
 def write_events(
     history: pd.DataFrame, # of a study

@@ -18,8 +18,8 @@ from torch import Tensor
 from . import __version__
 from .attacks import ATTACKS, checks_table, red_line
 from .core import BadInput, RunFailed, cards, read_options, written_whole
-from .design import trouble_lines
-from .data import Task, load_task
+from .design import task_of, trouble_lines
+from .data import Task
 from .geometry import pca_picture, tsne
 from .noise import kind_of, perturbation
 from .plots import (activity_histogram, change_maps, cka_heatmap, class_bars, confusion, each_seed,
@@ -32,7 +32,7 @@ from .study import Outcome, Study, load_study
 from .tables import (BLIND, CHECKED, INTERVAL, METHOD, PLACE, accuracy_table, by_task, checks_of,
                              difference_table, means_table, save_table, statistics, statistics_note,
                              statistics_table, title_of)
-from .training import Run, load_run, untrained
+from .training import Run, load_run
 from .updates import badge, changed, feedback_angles, learning_layers, mini_batches, update_quality
 
 # %% ../nbs/41_report.ipynb #figures
@@ -60,22 +60,12 @@ def figures(outcome: Outcome) -> dict[str, Figure]:
     return found
 
 # %% ../nbs/41_report.ipynb #representations
-def _hashable(classes): return tuple(classes) if isinstance(classes, list) else classes
-
 def _largest(study: Study, results: pd.DataFrame) -> tuple[Task, dict[str, str]]:
     "The task with the most classes, and the cell of each rule that has results on it, in the first network."
     r = results.loc[results.classes.idxmax()]
-    ran = results[(results.task == r.task) & (results.labels == r.labels)].rule.unique()
-    cells = [c for c in study.cells() if c.task == r.task]
-    here = lambda c: c.hidden is None or ("-".join(map(str, c.hidden)) or "linear") == r.hidden
-    likely_first = lambda classes: classes not in (None, r.classes)
-    for classes in sorted({_hashable(c.classes) for c in cells}, key=likely_first):
-        asked = list(classes) if isinstance(classes, tuple) else classes
-        task = load_task(r.task, asked, study.normalise, device="cpu")
-        if "-".join(map(str, task.classes)) == str(r.labels):
-            same = [c for c in cells if _hashable(c.classes) == classes]
-            return task, {c.rule: c.key for c in same if c.rule in ran and here(c)}
-    raise BadInput(f"the task {r.task} is none that can be loaded again.")
+    alike = results[(results.task == r.task) & (results.labels == r.labels) & (results.hidden == r.hidden)]
+    cell = next(c for c in study.cells() if c.key == r.cell)
+    return task_of(study, cell, "cpu"), alike.groupby("rule", sort=False).cell.first().to_dict()
 
 def _networks(out: str | Path, outcome: Outcome) -> tuple[Task, dict[str, Run]]:
     "The task with the most classes, and each rule's stored run on it."
@@ -214,7 +204,7 @@ def first_weights(
     "The first seed's first layer (units, pixels), before and after training and the difference, by rule and stage."
     found = {}
     for rule, run in runs.items():
-        before, after = (r.net.weights[0][0].detach() for r in (untrained(run.config, task.x_train), run.rule))
+        before, after = (r.net.weights[0][0].detach() for r in (run.untrained(task.x_train), run.rule))
         found |= {f"{rule}\nbefore": before, f"{rule}\nafter": after, f"{rule}\nchange": after - before}
     return found
 
@@ -269,7 +259,7 @@ def _moved(before: Rule, after: Rule) -> dict[str, Tensor]:
 # %% ../nbs/41_report.ipynb #updates-rows
 def _updates_of(run: Run, task: Task, batches: list) -> list[dict]:
     "A row for each layer that learns, metric and seed, at the start and at the end of training."
-    start, rows = untrained(run.config, task.x_train), []
+    start, rows = run.untrained(task.x_train), []
     for moment, rule, more in (("start", start, {}), ("end", run.rule, _moved(start, run.rule))):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is not defined is NaN, and shown as a dash
@@ -540,7 +530,7 @@ def _shown_updates(tables: dict, out: Path, task: Task, runs: dict[str, Run], se
     parts = [_note(_UPDATES.format(seeds=seeds)), _html_table(tables["updates_cosine"][0])]
     moved = {}
     for rule, run in runs.items():
-        before, after = (r.net.weights[0][:1].detach() for r in (untrained(run.config, task.x_train), run.rule))
+        before, after = (r.net.weights[0][:1].detach() for r in (run.untrained(task.x_train), run.rule))
         moved[rule] = changed(before, after)[0][0]
     if (fig := _defined(change_maps, moved)) is not None: parts.append(_figure(fig, out, "changes", runs))
     every = _note(_METRICS) + _html_table(tables["updates"][0])

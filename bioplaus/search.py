@@ -17,11 +17,11 @@ from tqdm.auto import tqdm
 from .core import BadInput, cards, choose, whole, written_whole
 from .data import Task, load_task
 from .design import Study, parse_rule
-from .training import Diverged, OtherSettings, default_lr, differences, fit
+from .training import Diverged, OtherSettings, Recipe, default_lr, differences, fit
 from .workers import claimed
 
 # %% ../nbs/42_search.ipynb #search
-SEARCHED = ("hidden", "act", "bias", "init", "epochs", "batch_size", "optimizer", "schedule", "augment", "seed")
+SEARCHED = ("hidden", "act", "bias", "init", "seed", *(name for name in Recipe().recipe if name != "lr"))
 
 def search_lr(
     rule: str,     # a rule's name, with options if need be
