@@ -16,9 +16,27 @@ import numpy as np, torch
 from torch import Tensor
 from .core import BadInput, RunFailed, choose, pick_device, read_options, real, stream, whole
 
+# %% ../nbs/00_data.ipynb #task-tensors
+class _Tensors:
+    "What can be asked of all tensors of a dataclass at once."
+    @cached_property
+    def fingerprint(self) -> int:
+        "A checksum of all images and labels: a stored result belongs to these data and no others."
+        return zlib.crc32(b"".join(v.cpu().numpy().tobytes() for v in vars(self).values() if isinstance(v, Tensor)))
+
+    def to(self, device) -> "Task":
+        "The same task with its tensors on `device`."
+        device = pick_device(device)
+        return replace(self, **{k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)})
+
+def _described(task) -> str:
+    sizes = "/".join(str(len(y)) for y in (task.y_train, task.y_valid, task.y_test))
+    classes, shape = ", ".join(map(str, task.classes)), "×".join(map(str, task.shape))
+    return f"Task({task.name}, classes {classes}; {sizes} training/validation/test images of {shape})"
+
 # %% ../nbs/00_data.ipynb #task
 @dataclass(frozen=True)
-class Task:
+class Task(_Tensors):
     "Images in [0, 1] and labels, split into training, validation and test."
     name: str        # what the data are called
     x_train: Tensor  # (n, pixels), float32
@@ -38,11 +56,6 @@ class Task:
     @property
     def n_classes(self) -> int: return len(self.classes)
 
-    @cached_property
-    def fingerprint(self) -> int:
-        "A checksum of all images and labels: a stored result belongs to these data and no others."
-        return zlib.crc32(b"".join(v.cpu().numpy().tobytes() for v in vars(self).values() if isinstance(v, Tensor)))
-
     def indices(self,
         epoch: int,  # from 1 on
         epochs: int, # that there will be
@@ -50,15 +63,7 @@ class Task:
         "Which training images are shown in an epoch; None for all."
         return None if self.shown is None else (self.shown * epochs < epoch).nonzero()[:, 0]
 
-    def __repr__(self):
-        sizes = "/".join(str(len(y)) for y in (self.y_train, self.y_valid, self.y_test))
-        classes, shape = ", ".join(map(str, self.classes)), "×".join(map(str, self.shape))
-        return f"Task({self.name}, classes {classes}; {sizes} training/validation/test images of {shape})"
-
-    def to(self, device) -> "Task":
-        "The same task with its tensors on `device`."
-        device = pick_device(device)
-        return replace(self, **{k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)})
+    def __repr__(self): return _described(self)
 
 # %% ../nbs/00_data.ipynb #classes
 def _wanted(

@@ -43,14 +43,6 @@ def contrast(
     return {"within": within, "between": between, "ratio": within / between}
 
 # %% ../nbs/32_geometry.ipynb #units
-def _mean_over_units(value: Tensor, defined: Tensor, dead: str, what: str) -> Tensor:
-    "(S,) means over the units for which `value` is defined."
-    choose(dead, ("refuse", "leave out"), "way with dead units")
-    lost = (~defined).sum(-1)
-    if lost.any() and dead == "refuse": raise BadInput(f"{what} is not defined for dead units (they give every image the same answer, or none): {lost.tolist()} of {value.shape[-1]} in the replicas. Say dead='leave out' for the mean over the others.")
-    if (lost == value.shape[-1]).any(): raise BadInput(f"{what} is not defined: in replicas {(lost == value.shape[-1]).nonzero().flatten().tolist()} all units are dead.")
-    return torch.where(defined, value, 0).sum(-1) / defined.sum(-1)
-
 def selectivity(
     a: Tensor,      # (S, N, units), not negative
     labels: Tensor, # (N,)
@@ -59,13 +51,28 @@ def selectivity(
     "Mean class selectivity of the units: 0 if they answer to all classes alike, 1 if to one only."
     a = _finite(a).double()
     groups, k = _classes(labels, a)
-    if (a < 0).any(): raise BadInput("selectivity is for activity that is not negative; use class_share for tanh units and logits.")
+    if (a < 0).any():
+        raise BadInput("selectivity is for activity that is not negative; use class_share for tanh units and logits.")
     sums, counts = group_sums(a, groups, k)
     means = sums / counts[:, None]
     best, where = means.max(1)
     rest = (sums.sum(1) - sums.gather(1, where[:, None]).squeeze(1)) / (len(labels) - counts[where])
     return _mean_over_units((best - rest) / (best + rest), best > 0, dead, "selectivity")
 
+def _mean_over_units(value: Tensor, defined: Tensor, dead: str, what: str) -> Tensor:
+    "(S,) means over the units for which `value` is defined."
+    choose(dead, ("refuse", "leave out"), "way with dead units")
+    lost, units = (~defined).sum(-1), value.shape[-1]
+    if lost.any() and dead == "refuse":
+        raise BadInput(f"{what} is not defined for dead units (they give every image the same answer, or none): "
+                       f"{lost.tolist()} of {units} in the replicas. "
+                       "Say dead='leave out' for the mean over the others.")
+    if (lost == units).any():
+        none = (lost == units).nonzero().flatten().tolist()
+        raise BadInput(f"{what} is not defined: in replicas {none} all units are dead.")
+    return torch.where(defined, value, 0).sum(-1) / defined.sum(-1)
+
+# %% ../nbs/32_geometry.ipynb #units-share
 def class_share(
     a: Tensor,      # (S, N, units)
     labels: Tensor, # (N,)
@@ -82,6 +89,7 @@ def class_share(
     between = (sums.square() / counts[:, None]).sum(1)
     return _mean_over_units(between / total, total > 0, dead, "the share between classes")
 
+# %% ../nbs/32_geometry.ipynb #units-sparseness
 def sparseness(
     a: Tensor,           # (S, N, units), not negative
     over: str = "units", # "units": how few answer to an image; "images": to how few a unit answers
@@ -110,12 +118,13 @@ def participation_ratio(
 
 # %% ../nbs/32_geometry.ipynb #training
 class Geometry:
-    "A callback of `fit`: within_1, between_1, ratio_1, dimensions_1, ... of each layer; a collapsed or diverged replica gets NaN, and collapsed_1 = 1."
+    "A `fit` callback: within_1, between_1, ratio_1, dimensions_1, ...; collapsed or diverged: NaN and collapsed_1 = 1."
     def __init__(self,
         x: Tensor, # (N, pixels) images to look at
         y: Tensor, # (N,) their labels
     ):
-        _same_length(y, x), _classes(y, x)
+        _same_length(y, x)
+        _classes(y, x)
         self.x, self.y = x, y
 
     def __call__(self, run) -> dict[str, Tensor]:
@@ -154,9 +163,11 @@ def probe(
     for p in penalties:
         w = 1 / (e.clamp(min=0) + real(p, "penalty", 1e-12) * scale[:, None])
         left = Y - Y.mean(0) - XQ @ (w[..., None] * QY)
-        loo = (left / (1 - 1 / n - (XQ.square() @ w[..., None]))).square().sum((-2, -1))  # the error on each image without it
-        better = torch.ones_like(loo, dtype=torch.bool) if best is None else loo < best
-        best, chosen = (loo, w) if best is None else (torch.where(better, loo, best), torch.where(better[:, None], w, chosen))
+        # the error on each image without it
+        loo = (left / (1 - 1 / n - (XQ.square() @ w[..., None]))).square().sum((-2, -1))
+        if best is None: best, chosen = loo, w
+        better = loo < best
+        best, chosen = torch.where(better, loo, best), torch.where(better[:, None], w, chosen)
     said = (b - mean) @ Q @ (chosen[..., None] * QY) + Y.mean(0)
     return (kinds[said.argmax(-1)] == answers).double().mean(-1)
 
@@ -170,32 +181,9 @@ class Embedding:
     knn: float | None         # share of images whose 5 nearest neighbours in the picture vote for their class
     knn_layer: float | None   # the same in the layer itself
 
-    def __str__(self): return f"{self.method}; trustworthiness {self.trustworthiness:.3f}" + (f", 5-NN {self.knn:.3f} (in the layer {self.knn_layer:.3f})" if self.knn is not None else "")
-
-def knn_accuracy(
-    a: Tensor,      # (S, N, dimensions)
-    labels: Tensor, # (N,)
-    k: int = 5,
-) -> Tensor:        # (S,)
-    "Share of images whose class wins the vote of their k nearest neighbours, themselves left out; a draw goes to the smaller class number."
-    groups, n = _classes(labels, a := _finite(a))
-    if len(labels) <= whole(k, "k"): raise BadInput(f"{k} neighbours were asked for among {len(labels)} images; give more images.")
-    a = differences(a, "nobody is nearer than anybody else")
-    d = torch.cdist(a, a)
-    d.diagonal(dim1=-2, dim2=-1).fill_(torch.inf)
-    votes = torch.nn.functional.one_hot(groups[d.topk(k, largest=False).indices], n).sum(-2)
-    return (votes.argmax(-1) == groups).double().mean(-1)
-
-def pca(
-    a: Tensor, # (S, N, units)
-    k: int = 2,
-) -> tuple[Tensor, Tensor]: # (S, N, k) projections; (S, k) shares of the variance
-    "Projections onto the first k principal components; each component's largest weight is positive."
-    a = _finite(a)
-    if whole(k, "number of components") > min(a.shape[1:]): raise BadInput(f"{k} components were asked for of {a.shape[1]} images and {a.shape[2]} units.")
-    U, s, Vh = torch.linalg.svd(differences(a, "there are no components"), full_matrices=False)
-    sign = Vh.gather(-1, Vh.abs().argmax(-1, keepdim=True)).sign().mT
-    return (U * s[:, None] * sign)[..., :k], (s.square() / s.square().sum(-1, keepdim=True))[:, :k]
+    def __str__(self):
+        votes = "" if self.knn is None else f", 5-NN {self.knn:.3f} (in the layer {self.knn_layer:.3f})"
+        return f"{self.method}; trustworthiness {self.trustworthiness:.3f}{votes}"
 
 def _judged(xy: Tensor, a: Tensor, labels, method: str) -> Embedding:
     "The picture, with its quality."
@@ -204,6 +192,35 @@ def _judged(xy: Tensor, a: Tensor, labels, method: str) -> Embedding:
     a = centred(a)
     layer, k = (a / a.abs().max()).cpu().numpy(), min(5, (len(a) - 1) // 2)
     return Embedding(xy, method, float(trustworthiness(layer, xy.cpu().numpy(), n_neighbors=k)), *votes)
+
+# %% ../nbs/32_geometry.ipynb #embed-knn
+def knn_accuracy(
+    a: Tensor,      # (S, N, dimensions)
+    labels: Tensor, # (N,)
+    k: int = 5,
+) -> Tensor:        # (S,)
+    "Share of images whose class wins the vote of their k nearest others; a draw goes to the smaller class number."
+    groups, n = _classes(labels, a := _finite(a))
+    if len(labels) <= whole(k, "k"):
+        raise BadInput(f"{k} neighbours were asked for among {len(labels)} images; give more images.")
+    a = differences(a, "nobody is nearer than anybody else")
+    d = torch.cdist(a, a)
+    d.diagonal(dim1=-2, dim2=-1).fill_(torch.inf)
+    votes = torch.nn.functional.one_hot(groups[d.topk(k, largest=False).indices], n).sum(-2)
+    return (votes.argmax(-1) == groups).double().mean(-1)
+
+# %% ../nbs/32_geometry.ipynb #embed-pca
+def pca(
+    a: Tensor, # (S, N, units)
+    k: int = 2,
+) -> tuple[Tensor, Tensor]: # (S, N, k) projections; (S, k) shares of the variance
+    "Projections onto the first k principal components; each component's largest weight is positive."
+    a = _finite(a)
+    if whole(k, "number of components") > min(a.shape[1:]):
+        raise BadInput(f"{k} components were asked for of {a.shape[1]} images and {a.shape[2]} units.")
+    U, s, Vh = torch.linalg.svd(differences(a, "there are no components"), full_matrices=False)
+    sign = Vh.gather(-1, Vh.abs().argmax(-1, keepdim=True)).sign().mT
+    return (U * s[:, None] * sign)[..., :k], (s.square() / s.square().sum(-1, keepdim=True))[:, :k]
 
 def pca_picture(
     a: Tensor,                    # (N, units) of one replica; or (S, N, units)
@@ -214,6 +231,7 @@ def pca_picture(
     xy, share = pca(a)
     return _judged(xy[0], a, labels, f"PCA, {share.sum():.0%} of the variance")
 
+# %% ../nbs/32_geometry.ipynb #embed-tsne
 def tsne(
     a: Tensor,                    # (N, units) of one replica; or (S, N, units)
     labels: Tensor | None = None, # (N,) for the quality
@@ -223,8 +241,13 @@ def tsne(
     "t-SNE by scikit-learn, from a PCA start; of several replicas, a list of pictures, made one after the other."
     from sklearn.manifold import TSNE
     if a.dim() == 3: return [tsne(r, labels, perplexity, seed) for r in a]
-    if a.dim() != 2: raise BadInput(f"t-SNE takes one replica, (N, units), or several, (replicas, N, units); {tuple(a.shape)} was given.")
-    if len(a) <= 3 * real(perplexity, "perplexity", 1): raise BadInput(f"a perplexity of {perplexity:g} needs more than {3 * perplexity:g} images, for it looks at three times as many neighbours; {len(a)} were given. Use more images, or a perplexity below {len(a) / 3:g}.")
+    if a.dim() != 2:
+        raise BadInput("t-SNE takes one replica, (N, units), or several, (replicas, N, units); "
+                       f"{tuple(a.shape)} was given.")
+    if len(a) <= 3 * real(perplexity, "perplexity", 1):
+        raise BadInput(f"a perplexity of {perplexity:g} needs more than {3 * perplexity:g} images, for it looks at "
+                       f"three times as many neighbours; {len(a)} were given. Use more images, or a perplexity below "
+                       f"{len(a) / 3:g}.")
     off = differences(a, "there is nothing to draw")[0]
     size = off.square().mean().sqrt()  # scikit-learn looks for widths around 1
     xy = TSNE(perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform((off / size).cpu().numpy())

@@ -33,6 +33,7 @@ def jacobian_norm(rule: Rule, x: Tensor, y: Tensor) -> Tensor:
     "Mean over images of the Frobenius norm of the logits' Jacobian with respect to the pixels, (S,)."
     return _slopes(rule, x)[1].square().sum((0, -1)).sqrt().mean(-1)
 
+# %% ../nbs/33_mediators.ipynb #measures-boundaries
 def to_boundaries(
     rule: Rule,
     x: Tensor,         # (N, pixels) or (S, N, pixels)
@@ -72,11 +73,13 @@ def smallest_fooling(
     seed: int = 0,      # of the attack's random starts
 ) -> Tensor:            # (S, N)
     "The smallest ε at which each image was found to fool each replica: 0 for a wrong answer, infinite if nothing did."
-    S, N, attack, rounds = rule.net.replicas, y.shape[-1], _Nearest(0.1, norm), whole(rounds, "rounds")
+    S, N = rule.net.replicas, y.shape[-1]
+    attack, rounds = _Nearest(0.1, norm), whole(rounds, "rounds")
     own = x.expand(S, N, x.shape[-1]), y.expand(S, N), image_keys(x, stream(seed, "margin")).expand(S, N)
     pieces = zip(*(t.split(max(1, AT_ONCE // S), 1) for t in own))
     return torch.cat([_bisected(rule, attack, *piece, rounds) for piece in pieces], 1)
 
+# %% ../nbs/33_mediators.ipynb #measured-bisected
 def _bisected(rule: Rule, attack: APGD, x: Tensor, y: Tensor, keys: Tensor, rounds: int) -> Tensor:
     "The same for images (S, N, pixels)."
     largest, first = (1.0, 0.05) if attack.norm == "linf" else (x.shape[-1] ** 0.5, 0.5)
@@ -101,6 +104,7 @@ def _pulled_back(rule: Rule, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
         low, high = torch.where(fooled, low, middle), torch.where(fooled, middle, high)
     return torch.where(high < 1, x + high * (z - x), z)
 
+# %% ../nbs/33_mediators.ipynb #measured-margin
 def measured_margin(
     rule: Rule,
     x: Tensor,
@@ -131,7 +135,8 @@ def known_mediator(
     if name == "margin":
         raise BadInput("the mediator 'margin' was the distance to the runner-up's boundary, to first order. Ask for "
                        "'linear-margin', the same to the nearest boundary of all classes, or for 'margin-l2' or "
-                       "'margin-linf', which are measured by attacks. Tables that hold a column 'margin' can be read as before.")
+                       "'margin-linf', which are measured by attacks. Tables that hold a column 'margin' can be read "
+                       "as before.")
     return choose(name, MEDIATORS, "mediator")
 
 # %% ../nbs/33_mediators.ipynb #together

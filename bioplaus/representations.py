@@ -9,7 +9,7 @@ __all__ = ['ROUNDING', 'METRICS', 'layer_names', 'Activities', 'activities', 'RD
 # %% ../nbs/30_representations.ipynb #imports
 import copy, zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch, torch.nn.functional as F
 from torch import Tensor
@@ -25,7 +25,8 @@ def layer_names(rule: Rule) -> list[str]:
 def _named(layer, names: list[str]) -> str:
     "A layer's name, from its name or number; −1 is the output."
     if isinstance(layer, bool) or not isinstance(layer, int): return choose(layer, names, "layer")
-    if not -len(names) <= layer < len(names): raise BadInput(f"there is no layer {layer}; this network has layers 0 to {len(names) - 1}: {', '.join(names)}.")
+    if not -len(names) <= layer < len(names):
+        raise BadInput(f"there is no layer {layer}; this network has layers 0 to {len(names) - 1}: {', '.join(names)}.")
     return names[layer]
 
 class Activities(dict):
@@ -38,11 +39,41 @@ class Activities(dict):
         draws: int = 1,      # how often each image was shown, with noise drawn anew
     ):
         super().__init__(layers)
-        self.names, self.seeds, self.images, self.draws = names, seeds, images, draws
+        self.names, self.seeds = names, seeds
+        self.images, self.draws = images, draws
 
-    def __getitem__(self, layer): return super().__getitem__(choose(_named(layer, self.names), list(self), "layer that was asked for"))
+    def __getitem__(self, layer):
+        return super().__getitem__(choose(_named(layer, self.names), list(self), "layer that was asked for"))
 
 # %% ../nbs/30_representations.ipynb #activities
+@torch.no_grad()
+def activities(
+    rule: Rule,
+    x: Tensor,                   # (N, pixels) in [0, 1], or (S, N, pixels)
+    layers=None,                 # a name or number, or a list of them; None: all
+    y: Tensor | None = None,     # (N,) labels, for a taught phase and for perturbations
+    perturb: str | Callable | None = None, # "gaussian:0.3", "fgsm:0.1" or a perturbation
+    phase: str = "free",         # "free" or "taught"
+    draws: int = 1,              # how often to show each image, with noise drawn anew
+    seed: int = 0,               # of the noise
+    at=0,                        # place of the first image in its test set, or of each of them, (N,): decides its noise
+) -> Activities:
+    "The activity of the layers of `rule`, for each replica and image."
+    choose(phase, ("free", "taught"), "phase")
+    whole(draws, "draws")
+    names = layer_names(rule)
+    asked = layers if isinstance(layers, (list, tuple)) else [layers]
+    wanted = names if layers is None else [_named(l, names) for l in asked]
+    if y is None and (phase == "taught" or perturb is not None):
+        raise BadInput("labels are needed for a taught phase and for a perturbation; give them as y=.")
+    if y is not None and len(y) != x.shape[-2]: raise BadInput(f"{x.shape[-2]} images and {len(y)} labels were given.")
+    drawn = [_answers(rule, shown(rule, x, y, perturb, seed, at, d), y, phase) for d in range(draws)]
+    found = {n: torch.cat(rs, -2) if draws > 1 else rs[0] for n, rs in zip(names, zip(*drawn)) if n in wanted}
+    rows = x.cpu() if x.dim() == 2 else x.cpu().transpose(0, 1)
+    images = tuple(zlib.crc32(r.numpy().tobytes()) for r in rows)
+    return Activities(found, names, tuple(rule.net.seeds), images, draws)
+
+# %% ../nbs/30_representations.ipynb #activities-answers
 def _answers(rule: Rule, shown: tuple, y: Tensor | None, phase: str) -> list[Tensor]:
     "Input and activities of all layers, (S, N, units) each, of who answers to what: see `shown`."
     who, x = shown
@@ -57,29 +88,6 @@ def _answers(rule: Rule, shown: tuple, y: Tensor | None, phase: str) -> list[Ten
     else: # on a copy, for a teacher may count what it is asked; where it teaches at several moments, their mean
         rs = [p.post_taught.unflatten(-2, (-1, z.shape[-2])).mean(-3) for p in copy.deepcopy(rule).phases(z, y)]
     return [z if z.dim() == 3 else z.expand(rule.net.replicas, *z.shape), *rs]
-
-@torch.no_grad()
-def activities(
-    rule: Rule,
-    x: Tensor,                   # (N, pixels) in [0, 1], or (S, N, pixels)
-    layers=None,                 # a name or number, or a list of them; None: all
-    y: Tensor | None = None,     # (N,) labels, for a taught phase and for perturbations
-    perturb: str | Callable | None = None, # "gaussian:0.3", "fgsm:0.1" or a perturbation
-    phase: str = "free",         # "free" or "taught"
-    draws: int = 1,              # how often to show each image, with noise drawn anew
-    seed: int = 0,               # of the noise
-    at=0,                        # place of the first image in its test set, or of each of them, (N,): decides its noise
-) -> Activities:
-    "The activity of the layers of `rule`, for each replica and image."
-    choose(phase, ("free", "taught"), "phase"), whole(draws, "draws")
-    names = layer_names(rule)
-    wanted = names if layers is None else [_named(l, names) for l in (layers if isinstance(layers, (list, tuple)) else [layers])]
-    if y is None and (phase == "taught" or perturb is not None): raise BadInput("labels are needed for a taught phase and for a perturbation; give them as y=.")
-    if y is not None and len(y) != x.shape[-2]: raise BadInput(f"{x.shape[-2]} images and {len(y)} labels were given.")
-    drawn = [_answers(rule, shown(rule, x, y, perturb, seed, at, d), y, phase) for d in range(draws)]
-    found = {n: torch.cat(rs, -2) if draws > 1 else rs[0] for n, rs in zip(names, zip(*drawn)) if n in wanted}
-    rows = x.cpu() if x.dim() == 2 else x.cpu().transpose(0, 1)
-    return Activities(found, names, tuple(rule.net.seeds), tuple(zlib.crc32(r.numpy().tobytes()) for r in rows), draws)
 
 # %% ../nbs/30_representations.ipynb #rdm-class
 @dataclass
@@ -161,12 +169,15 @@ def _same_length(labels: Tensor, a: Tensor, what: str = "labels"):
 
 def _finite(a: Tensor) -> Tensor:
     "`a` as (S, N, units), all of its numbers finite."
-    if a.dim() not in (2, 3): raise BadInput(f"activity must have shape (replicas, images, units); {tuple(a.shape)} was given.")
+    if a.dim() not in (2, 3):
+        raise BadInput(f"activity must have shape (replicas, images, units); {tuple(a.shape)} was given.")
     if not a.numel():
         raise BadInput(f"activity of shape {tuple(a.shape)} holds no numbers; give images, and a layer with units.")
     a = (a if a.dim() == 3 else a[None]).to(a.dtype if a.is_floating_point() else torch.float64)
     bad = ~a.sum((-2, -1), dtype=torch.float64).isfinite()  # many times faster than to ask each number
-    if bad.any(): raise BadInput(f"replicas {bad.nonzero().flatten().tolist()} have activity that is not finite (they have diverged); leave them out.")
+    if bad.any():
+        raise BadInput(f"replicas {bad.nonzero().flatten().tolist()} have activity that is not finite (they have "
+                       "diverged); leave them out.")
     return a
 
 def differences(
@@ -182,6 +193,7 @@ def differences(
                        f"so {what}; the layer has collapsed.")
     return centred(a)
 
+# %% ../nbs/30_representations.ipynb #groups-sums
 def group_sums(
     a: Tensor,       # (S, N, units)
     groups: Tensor,  # (N,) numbers from 0 to n − 1
@@ -206,7 +218,10 @@ def _crossnobis(a: Tensor, groups: Tensor, folds: Tensor, precision: Tensor | No
     sums, counts = group_sums(a - a[:, :1], folds * n + groups, n * k)  # for precision; no distance changes
     sums = sums.double().masked_fill_(unvaried(a), 0)
     sums, counts = sums.unflatten(1, (k, n)), counts.reshape(k, n, 1)
-    if k < 2 or (counts == 0).any(): raise BadInput(f"crossnobis needs every image or class in each of at least two folds; {int((counts == 0).sum())} of {counts.numel()} are empty. Give more repeats, or fewer folds.")
+    if k < 2 or (counts == 0).any():
+        raise BadInput("crossnobis needs every image or class in each of at least two folds; "
+                       f"{int((counts == 0).sum())} of {counts.numel()} are empty. "
+                       "Give more repeats, or fewer folds.")
     total = sums.sum(1, keepdim=True)
     test, train = sums / counts, (total - sums) / (counts.sum(0) - counts)
     if precision is not None: test = test @ precision[:, None].to(test)
@@ -215,11 +230,12 @@ def _crossnobis(a: Tensor, groups: Tensor, folds: Tensor, precision: Tensor | No
     own = g.diagonal(dim1=-2, dim2=-1)
     return (own[..., None] + own[..., None, :] - g - g.mT) / a.shape[-1]
 
+# %% ../nbs/30_representations.ipynb #crossnobis-noise
 def noise_precision(
     a: Tensor,      # (S, N, units)
     labels: Tensor, # (N,)
 ) -> Tensor:        # (S, units, units)
-    "Inverse covariance of what is left within classes, shrunk towards a sphere as far as Ledoit and Wolf (2004) find best."
+    "Inverse covariance of what is left within classes, shrunk towards a sphere as Ledoit and Wolf (2004) find best."
     a, groups = _finite(a), labels.unique(return_inverse=True)[1]
     sums, counts = group_sums(a.double(), groups, int(groups.max()) + 1)
     r = a.double() - (sums / counts[:, None])[:, groups]
@@ -237,36 +253,6 @@ def noise_precision(
     return torch.linalg.inv((1 - share) * cov + share * eye) / size ** 2
 
 # %% ../nbs/30_representations.ipynb #rdm
-def _grouping(labels, a: Tensor, draws: int) -> tuple[Tensor | None, tuple]:
-    "The group of each row, and the groups' labels; None where each row stands for itself."
-    if labels is None: return (None, ()) if draws == 1 else (torch.arange(a.shape[-2] // draws, device=a.device).repeat(draws), ())
-    labels = torch.as_tensor(labels, device=a.device).repeat(draws)
-    _same_length(labels, a)
-    kinds, groups = labels.unique(return_inverse=True)
-    return groups, tuple(kinds.tolist())
-
-def _fold_of(folds, groups: Tensor, draws: int) -> Tensor:
-    "The fold of each row: as given; or each noise draw is one; or the members of a class in turn."
-    if not isinstance(folds, int): return torch.as_tensor(folds, device=groups.device).unique(return_inverse=True)[1]
-    if draws > 1: return torch.arange(draws, device=groups.device).repeat_interleave(len(groups) // draws)
-    least = torch.bincount(groups).min().item()
-    if least < whole(folds, "folds", 2): raise BadInput(f"{folds} folds were asked for, and the smallest class has {least} images; give more images, or fewer folds.")
-    return _ranks(groups) % folds
-
-def _distances(a: Tensor, metric: str, groups, folds, noise, draws: int) -> Tensor:
-    "(S, n, n) distances by `metric`."
-    if metric != "crossnobis":
-        eps = torch.finfo(a.dtype).eps
-        if groups is not None:
-            sums, counts = group_sums(a.double(), groups, int(groups.max()) + 1)
-            a = sums / counts[:, None]
-        return METRICS[metric](a, metric, eps)
-    if groups is None: raise BadInput("crossnobis needs repeats: give labels= (the images of a class are repeats), or activities with several noise draws.")
-    folds = _fold_of(folds, groups, draws)
-    _same_length(folds, a, "folds")
-    precision = noise_precision(a, groups) if isinstance(noise, str) else noise
-    return _crossnobis(a, groups, folds, precision)
-
 def rdm(
     acts: Activities | Tensor,     # of several layers; or of one, (S, N, units) or (N, units)
     metric: str = "correlation",   # "correlation", "cosine", "euclidean" (squared, over units) or "crossnobis"
@@ -287,6 +273,43 @@ def _rdm(a: Tensor, metric: str, labels, folds, noise, source: Activities) -> RD
     d = _distances(a, metric, groups, folds, noise, source.draws)
     d.diagonal(dim1=-2, dim2=-1).zero_()
     return RDM(d, metric, kinds if labels is not None else source.images, source.seeds, torch.finfo(a.dtype).eps)
+
+# %% ../nbs/30_representations.ipynb #rdm-distances
+def _distances(a: Tensor, metric: str, groups, folds, noise, draws: int) -> Tensor:
+    "(S, n, n) distances by `metric`."
+    if metric != "crossnobis":
+        eps = torch.finfo(a.dtype).eps
+        if groups is not None:
+            sums, counts = group_sums(a.double(), groups, int(groups.max()) + 1)
+            a = sums / counts[:, None]
+        return METRICS[metric](a, metric, eps)
+    if groups is None:
+        raise BadInput("crossnobis needs repeats: give labels= (the images of a class are repeats), or activities with "
+                       "several noise draws.")
+    folds = _fold_of(folds, groups, draws)
+    _same_length(folds, a, "folds")
+    precision = noise_precision(a, groups) if isinstance(noise, str) else noise
+    return _crossnobis(a, groups, folds, precision)
+
+# %% ../nbs/30_representations.ipynb #rdm-groups
+def _grouping(labels, a: Tensor, draws: int) -> tuple[Tensor | None, tuple]:
+    "The group of each row, and the groups' labels; None where each row stands for itself."
+    if labels is None and draws == 1: return None, ()
+    if labels is None: return torch.arange(a.shape[-2] // draws, device=a.device).repeat(draws), ()
+    labels = torch.as_tensor(labels, device=a.device).repeat(draws)
+    _same_length(labels, a)
+    kinds, groups = labels.unique(return_inverse=True)
+    return groups, tuple(kinds.tolist())
+
+def _fold_of(folds, groups: Tensor, draws: int) -> Tensor:
+    "The fold of each row: as given; or each noise draw is one; or the members of a class in turn."
+    if not isinstance(folds, int): return torch.as_tensor(folds, device=groups.device).unique(return_inverse=True)[1]
+    if draws > 1: return torch.arange(draws, device=groups.device).repeat_interleave(len(groups) // draws)
+    least = torch.bincount(groups).min().item()
+    if least < whole(folds, "folds", 2):
+        raise BadInput(f"{folds} folds were asked for, and the smallest class has {least} images; give more images, or "
+                       "fewer folds.")
+    return _ranks(groups) % folds
 
 # %% ../nbs/30_representations.ipynb #elsewhere
 def __getattr__(name: str):

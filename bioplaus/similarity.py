@@ -65,13 +65,32 @@ def _alike(d: Tensor, e: Tensor, method: str, kept: Tensor) -> Tensor:
     return f @ g.mT
 
 # %% ../nbs/31_similarity.ipynb #rsa
+def rsa(
+    a: RDM,  # of S replicas
+    b: RDM,  # of T replicas, and the same images
+    method: str = "spearman", # "spearman", "kendall" (τ_a), "pearson", "cosine" or "whitened"
+) -> Tensor: # (S, T)
+    "How similar each replica's RDM in `a` is to each one's in `b`."
+    _same_items([a, b])
+    _known(method)
+    return _alike(_unlike(a), _unlike(b), method, _everything(a))
+
+def _known(method: str) -> str: return choose(method, (*FEATURES, "kendall"), "similarity of RDMs")
+
+def _everything(r: RDM) -> Tensor: return ~torch.eye(len(r), dtype=torch.bool, device=r.d.device)
+
 def _same_items(rdms: list[RDM]):
     "RDMs of different images can't be compared."
     first = rdms[0]
     for r in rdms[1:]:
-        if len(r) != len(first): raise BadInput(f"an RDM of {len(r)} items was compared with one of {len(first)}; take the same images for all.")
-        if r.items and first.items and r.items != first.items: raise BadInput("these RDMs are of different images or classes, or of the same in another order; take the same for all.")
+        if len(r) != len(first):
+            raise BadInput(f"an RDM of {len(r)} items was compared with one of {len(first)}; "
+                           "take the same images for all.")
+        if r.items and first.items and r.items != first.items:
+            raise BadInput("these RDMs are of different images or classes, or of the same in another order; "
+                           "take the same for all.")
 
+# %% ../nbs/31_similarity.ipynb #rsa-distances
 def _complete(r: RDM) -> Tensor:
     "(S, n, n) distances, in double precision and of size 1 (no similarity sees the size); all must be there."
     n = len(r)
@@ -95,19 +114,6 @@ def _unlike(r: RDM) -> Tensor:
         raise BadInput(f"in replicas {flat.nonzero().flatten().tolist()} of an RDM all distances are the same, "
                        "up to rounding, so that nothing can be compared; the layer may have collapsed.")
     return d
-
-def _everything(r: RDM) -> Tensor: return ~torch.eye(len(r), dtype=torch.bool, device=r.d.device)
-
-def _known(method: str) -> str: return choose(method, (*FEATURES, "kendall"), "similarity of RDMs")
-
-def rsa(
-    a: RDM,  # of S replicas
-    b: RDM,  # of T replicas, and the same images
-    method: str = "spearman", # "spearman", "kendall" (τ_a), "pearson", "cosine" or "whitened"
-) -> Tensor: # (S, T)
-    "How similar each replica's RDM in `a` is to each one's in `b`."
-    _same_items([a, b]), _known(method)
-    return _alike(_unlike(a), _unlike(b), method, _everything(a))
 
 # %% ../nbs/31_similarity.ipynb #ceiling
 def _levelled(v: Tensor, method: str) -> Tensor:
@@ -139,6 +145,33 @@ def noise_ceiling(
     return _alike(d, others, method, kept).diagonal().mean().item(), _alike(d, everyone, method, kept).mean().item()
 
 # %% ../nbs/31_similarity.ipynb #bootstrap
+def bootstrap_rsa(
+    rdms: dict[str, RDM], # rule → its RDM, all of the same images
+    method: str = "spearman",
+    draws: int = 500,
+    seed: int = 0,
+) -> Tensor: # (3, 1 + draws, rules, rules)
+    """Similarities of all pairs of rules: the estimate, then what samples drawn with replacement would have said; over
+    seeds and images, over seeds, and over images. NaN where the images of a draw are all equally far apart."""
+    d, owner, names = _stacked(rdms)
+    _known(method)
+    whole(draws, "draws", 0)
+    if len(set(names)) < 2:
+        raise BadInput("comparing rules needs at least two seeds: without them nobody knows how alike two networks "
+                       "of one rule are.")
+    g, n, ones = stream(seed, "bootstrap"), d.shape[-1], torch.ones(len(d), dtype=d.dtype)
+    blocks = lambda alike, weight: _blocks(alike, owner, names, weight)
+    whole_set, eps = _alike(d, d, method, ~torch.eye(n, dtype=torch.bool)), max(r.eps for r in rdms.values())
+    found = [torch.stack([blocks(whole_set, ones)] * 3)]
+    for _ in range(draws):
+        i, weight = _image_draw(n, g), _seed_draw(owner, names, g)
+        some, kept = d[:, i][:, :, i], i[:, None] != i
+        defined = not _level(some, kept, eps).any()
+        alike = _alike(some, some, method, kept) if defined else torch.full_like(whole_set, torch.nan)
+        found.append(torch.stack([blocks(alike, weight), blocks(whole_set, weight), blocks(alike, ones)]))
+    return torch.stack(found, 1)
+
+# %% ../nbs/31_similarity.ipynb #bootstrap-blocks
 def _stacked(rdms: dict[str, RDM]) -> tuple[Tensor, Tensor, list]:
     "(matrices of all rules, the rule of each, the seed of each)"
     _same_items(list(rdms.values()))
@@ -152,6 +185,7 @@ def _blocks(alike: Tensor, owner: Tensor, seeds: list, weight: Tensor) -> Tensor
     member = torch.nn.functional.one_hot(owner).to(alike.dtype)
     return (member.mT @ (w * alike) @ member) / (member.mT @ w @ member)
 
+# %% ../nbs/31_similarity.ipynb #bootstrap-draws
 def _image_draw(n: int, g: torch.Generator) -> Tensor:
     "Images with replacement, at least three different ones."
     i = torch.zeros(1)
@@ -177,30 +211,34 @@ def _seed_draw(owner: Tensor, seeds: list, g: torch.Generator) -> Tensor:
             if o in mine: weight[i] = drawn.count(s)
     return weight
 
-def bootstrap_rsa(
+# %% ../nbs/31_similarity.ipynb #table
+def rsa_table(
     rdms: dict[str, RDM], # rule → its RDM, all of the same images
     method: str = "spearman",
     draws: int = 500,
     seed: int = 0,
-) -> Tensor: # (3, 1 + draws, rules, rules)
-    """Similarities of all pairs of rules: the estimate, then what samples drawn with replacement would have said; over
-    seeds and images, over seeds, and over images. NaN where the images of a draw are all equally far apart."""
-    d, owner, names = _stacked(rdms)
-    _known(method), whole(draws, "draws", 0)
-    if not len(set(names)) > 1: raise BadInput("comparing rules needs at least two seeds: without them nobody knows how alike two networks of one rule are.")
-    g, n, ones = stream(seed, "bootstrap"), d.shape[-1], torch.ones(len(d), dtype=d.dtype)
-    blocks = lambda alike, weight: _blocks(alike, owner, names, weight)
-    whole_set, eps = _alike(d, d, method, ~torch.eye(n, dtype=torch.bool)), max(r.eps for r in rdms.values())
-    found = [torch.stack([blocks(whole_set, ones)] * 3)]
-    for _ in range(draws):
-        i, weight = _image_draw(n, g), _seed_draw(owner, names, g)
-        some, kept = d[:, i][:, :, i], i[:, None] != i
-        defined = not _level(some, kept, eps).any()
-        alike = _alike(some, some, method, kept) if defined else torch.full_like(whole_set, torch.nan)
-        found.append(torch.stack([blocks(alike, weight), blocks(whole_set, weight), blocks(alike, ones)]))
-    return torch.stack(found, 1)
+) -> pd.DataFrame:
+    """Every pair of rules: similarity, ceiling and gap, with half-widths of 95% intervals over images and seeds (NaN
+    for two seeds or three images); a rule with itself: how alike its seeds are."""
+    counts, images = [len(r.d) for r in rdms.values()], len(next(iter(rdms.values())))
+    if min(counts) < 2: raise BadInput("comparing rules needs at least two seeds of each.")
+    found, enough = bootstrap_rsa(rdms, method, draws, seed), _enough(counts, list(rdms), images)
+    return _compared(found, list(rdms), lambda m: _dual(m, min(counts), images), min(*counts, images), enough)
 
-# %% ../nbs/31_similarity.ipynb #table
+def _compared(found: Tensor, names: list[str], variance, fewest: int, enough: Tensor) -> pd.DataFrame:
+    "A row for each pair of rules, from an estimate and its bootstraps (..., 1 + draws, rules, rules)."
+    found = _defined_draws(found)
+    within = found.diagonal(dim1=-2, dim2=-1).clamp(min=0)
+    ceiling = (within[..., None] * within[..., None, :]).sqrt()
+    gap, t = ceiling - found, stats.t.ppf(0.975, fewest - 1)
+    first, half = lambda m: m.flatten(0, -4)[0, 0], lambda m: t * variance(m[..., 1:, :, :]).sqrt() * enough
+    columns = {"similarity": first(found), "half": half(found), "ceiling": first(ceiling),
+               "gap": first(gap), "gap_half": half(gap)}
+    pairs = itertools.combinations_with_replacement(enumerate(names), 2)
+    return pd.DataFrame([{"a": a, "b": b, **{k: m[i, j].item() for k, m in columns.items()}}
+                         for (i, a), (j, b) in pairs])
+
+# %% ../nbs/31_similarity.ipynb #table-draws
 def _dual(found: Tensor, seeds: int, images: int) -> Tensor:
     "The variance over seeds and images, from the three bootstraps (3, draws, ...)."
     f, g = seeds / (seeds - 1), images / (images - 1)
@@ -226,30 +264,21 @@ def _enough(counts: list[int], names: list[str], images: int | None = None) -> T
                       "again. Give more.", stacklevel=3)
     return torch.where(few[:, None] | few, torch.nan, 1.0).double()
 
-def _compared(found: Tensor, names: list[str], variance, fewest: int, enough: Tensor) -> pd.DataFrame:
-    "A row for each pair of rules, from an estimate and its bootstraps (..., 1 + draws, rules, rules)."
-    found = _defined_draws(found)
-    within = found.diagonal(dim1=-2, dim2=-1).clamp(min=0)
-    ceiling = (within[..., None] * within[..., None, :]).sqrt()
-    gap, t = ceiling - found, stats.t.ppf(0.975, fewest - 1)
-    first, half = lambda m: m.flatten(0, -4)[0, 0], lambda m: t * variance(m[..., 1:, :, :]).sqrt() * enough
-    columns = {"similarity": first(found), "half": half(found), "ceiling": first(ceiling), "gap": first(gap), "gap_half": half(gap)}
-    return pd.DataFrame([{"a": a, "b": b, **{k: m[i, j].item() for k, m in columns.items()}} for (i, a), (j, b) in itertools.combinations_with_replacement(enumerate(names), 2)])
-
-def rsa_table(
-    rdms: dict[str, RDM], # rule → its RDM, all of the same images
-    method: str = "spearman",
-    draws: int = 500,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Every pair of rules: similarity, ceiling and gap, with half-widths of 95% intervals over images and seeds (NaN
-    for two seeds or three images); a rule with itself: how alike its seeds are."""
-    counts, images = [len(r.d) for r in rdms.values()], len(next(iter(rdms.values())))
-    if min(counts) < 2: raise BadInput("comparing rules needs at least two seeds of each.")
-    found, enough = bootstrap_rsa(rdms, method, draws, seed), _enough(counts, list(rdms), images)
-    return _compared(found, list(rdms), lambda m: _dual(m, min(counts), images), min(*counts, images), enough)
-
 # %% ../nbs/31_similarity.ipynb #cka
+def cka(
+    a: Tensor, # (S, N, units), or (N, units)
+    b: Tensor, # (T, N, units), the same images
+    debiased: bool = True,
+) -> Tensor:   # (S, T)
+    "Linear CKA of each replica of `a` with each of `b`: 1 up to rotation and scale; 0 (debiased): nothing in common."
+    _as_many(a, b)
+    return _kernel(a, debiased) @ _kernel(b, debiased).mT
+
+def _as_many(a: Tensor, b: Tensor):
+    if a.shape[-2] != b.shape[-2]:
+        raise BadInput(f"activity for {a.shape[-2]} images was compared with activity for {b.shape[-2]}; "
+                       "take the same images.")
+
 def _kernel(a: Tensor, debiased: bool) -> Tensor:
     "Centred inner products of the answers of all images, as unit vectors (S, N²)."
     a, n = _finite(a), a.shape[-2]
@@ -258,41 +287,28 @@ def _kernel(a: Tensor, debiased: bool) -> Tensor:
     size = off.abs().amax((-2, -1), keepdim=True)
     off = off / size
     k = off @ off.mT
-    if debiased:
-        k = _debiased(k)
-        rounding = torch.finfo(a.dtype).eps * a.double().abs().amax(-2) / size.squeeze(-1)  # of each unit's answers
-        least = (2 * n * (rounding.square() * off.square().sum(-2)).sum(-1)).sqrt()  # and what it makes of the table
-        lost = k.flatten(1).norm(dim=-1) <= ROUNDING * least
-        if lost.any():
-            raise BadInput(f"debiased CKA is not defined for replicas {lost.nonzero().flatten().tolist()} of a layer: "
-                           "it leaves out the diagonal, where an image meets itself, and nothing else is left (the "
-                           "layer answers to one image only, or holds all of them equally far apart). Take other "
-                           "images, or debiased=False.")
+    if debiased: k = _debiased(k, off, torch.finfo(a.dtype).eps * a.double().abs().amax(-2) / size.squeeze(-1))
     k = k.flatten(1)
     return k / k.norm(dim=-1, keepdim=True)
 
-def _debiased(k: Tensor) -> Tensor:
-    "Inner products (S, N, N) without the diagonal, centred without bias."
+# %% ../nbs/31_similarity.ipynb #cka-debiased
+def _debiased(k: Tensor, off: Tensor, rounding: Tensor) -> Tensor:
+    "Inner products (S, N, N) without the diagonal, centred without bias; `rounding` is that of each unit's answers."
     n = k.shape[-1]
     k.diagonal(dim1=-2, dim2=-1).zero_()
     rows = k.sum(-1) / (n - 2)
     k = k - rows[..., None] - rows[..., None, :] + (k.sum((-2, -1)) / ((n - 1) * (n - 2)))[:, None, None]
     k.diagonal(dim1=-2, dim2=-1).zero_()
+    least = (2 * n * (rounding.square() * off.square().sum(-2)).sum(-1)).sqrt()  # what rounding makes of the table
+    lost = k.flatten(1).norm(dim=-1) <= ROUNDING * least
+    if lost.any():
+        raise BadInput(f"debiased CKA is not defined for replicas {lost.nonzero().flatten().tolist()} of a layer: "
+                       "it leaves out the diagonal, where an image meets itself, and nothing else is left (the "
+                       "layer answers to one image only, or holds all of them equally far apart). Take other "
+                       "images, or debiased=False.")
     return k
 
-def cka(
-    a: Tensor, # (S, N, units), or (N, units)
-    b: Tensor, # (T, N, units), the same images
-    debiased: bool = True,
-) -> Tensor:   # (S, T)
-    "Linear CKA of each replica of `a` with each one of `b`: 1 where they agree up to rotation and scale, 0 (if debiased) where they have nothing in common."
-    if a.shape[-2] != b.shape[-2]: raise BadInput(f"activity for {a.shape[-2]} images was compared with activity for {b.shape[-2]}; take the same images.")
-    return _kernel(a, debiased) @ _kernel(b, debiased).mT
-
 # %% ../nbs/31_similarity.ipynb #maps
-def _same_images(acts: list[Activities]):
-    if len({a.images for a in acts}) > 1: raise BadInput("these activities are of different images; take the same images for all.")
-
 def cka_map(
     a: Activities,
     b: Activities,
@@ -301,10 +317,17 @@ def cka_map(
     "Debiased CKA of every layer of `a` (rows) with every layer of `b`, the mean over pairs of replicas."
     _same_images([a, b])
     pick = (torch.tensor(a.seeds)[:, None] == torch.tensor(b.seeds)) == same_seed
-    if not pick.any(): raise BadInput(f"there are no pairs of replicas with {'the same seed' if same_seed else 'different seeds'}; train more seeds, or turn same_seed around.")
+    if not pick.any():
+        raise BadInput(f"there are no pairs of replicas with {'the same seed' if same_seed else 'different seeds'}; "
+                       "train more seeds, or turn same_seed around.")
     ka, kb = ({n: _kernel(r, True) for n, r in acts.items()} for acts in (a, b))
     return pd.DataFrame({m: {n: (k @ l.mT)[pick].mean().item() for n, k in ka.items()} for m, l in kb.items()})
 
+def _same_images(acts: list[Activities]):
+    if len({a.images for a in acts}) > 1:
+        raise BadInput("these activities are of different images; take the same images for all.")
+
+# %% ../nbs/31_similarity.ipynb #maps-table
 def cka_table(
     acts: dict[str, Activities], # rule → its activities, all of the same images
     layer,                       # name or number
@@ -316,7 +339,8 @@ def cka_table(
     fewest = min(len(a.seeds) for a in acts.values())
     if fewest < 2: raise BadInput("comparing rules needs at least two seeds of each.")
     k = torch.cat([_kernel(a[layer], True) for a in acts.values()])
-    owner, seeds = torch.tensor([i for i, a in enumerate(acts.values()) for _ in a.seeds]), [s for a in acts.values() for s in a.seeds]
+    owner = torch.tensor([i for i, a in enumerate(acts.values()) for _ in a.seeds])
+    seeds = [s for a in acts.values() for s in a.seeds]
     alike, g, counts = k @ k.mT, stream(seed, "bootstrap"), [len(a.seeds) for a in acts.values()]
     weights = [torch.ones(len(k), dtype=k.dtype)] + [_seed_draw(owner, seeds, g) for _ in range(draws)]
     found = torch.stack([_blocks(alike, owner, seeds, w) for w in weights])[None]
@@ -328,8 +352,8 @@ def procrustes(
     a: Tensor, # (S, N, units), or (N, units)
     b: Tensor, # (T, N, units), the same images; widths may differ
 ) -> Tensor:   # (S, T)
-    "What remains of the squared distance between each replica of `a` and each of `b` after the best shift, scale and rotation: 0 (the same) to 1."
-    if a.shape[-2] != b.shape[-2]: raise BadInput(f"activity for {a.shape[-2]} images was compared with activity for {b.shape[-2]}; take the same images.")
+    "Squared distance left after the best shift, scale and rotation, of each of `a` with each of `b`: 0 (same) to 1."
+    _as_many(a, b)
     def normed(m):
         m = differences(m, "it can't be laid onto another")
         m = m / m.abs().amax((-2, -1), keepdim=True)

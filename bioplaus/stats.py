@@ -59,6 +59,7 @@ def permutation(
     as_far = np.abs(flips @ d) >= abs(d.sum()) - _rounding(d)
     return Permutation(float(as_far.mean()), 1 / len(flips))
 
+# %% ../nbs/39_stats.ipynb #permutation-flips
 def _finite(values) -> np.ndarray: return (v := np.asarray(values, dtype=float).ravel())[np.isfinite(v)]
 
 def _minus(a, b) -> np.ndarray:
@@ -109,12 +110,14 @@ def effect_size(
     b,                     # the same seeds under another condition
     corrected: bool = True,# by Hedges' factor
 ) -> float:
-    "Mean paired difference over its standard deviation; infinite where all differences are the same, NaN where there are too few pairs (two, or three if corrected)."
+    "Mean paired difference over its standard deviation: ±inf if all are equal, NaN below two pairs (corrected: three)."
     d = _finite(_minus(a, b))
     if len(d) < 2 + corrected: return np.nan
     mean, spread, df = d.mean(), d.std(ddof=1), len(d) - 1
     if spread <= 1e-12 * np.abs(d).max(): return float(np.sign(mean) * np.inf) if mean else 0.0
-    return float(mean / spread * (np.exp(special.gammaln(df / 2) - special.gammaln((df - 1) / 2)) / np.sqrt(df / 2) if corrected else 1))
+    d_z = mean / spread
+    if corrected: d_z *= np.exp(special.gammaln(df / 2) - special.gammaln((df - 1) / 2)) / np.sqrt(df / 2)
+    return float(d_z)
 
 # %% ../nbs/39_stats.ipynb #holm
 def holm(
@@ -170,7 +173,8 @@ def tost_power(
     "The probability that `tost` gives p ≤ alpha."
     margin, n, error = _margin(margin), whole(n, "n", 2), real(sd, "sd") / np.sqrt(n)
     if not error: return float(abs(difference) < margin)
-    s = error * np.sqrt(special.chdtri(n - 1, (np.arange(20_000) + 0.5) / 20_000) / (n - 1))  # standard errors as they come, equally likely
+    # standard errors as they come, equally likely
+    s = error * np.sqrt(special.chdtri(n - 1, (np.arange(20_000) + 0.5) / 20_000) / (n - 1))
     room = np.maximum(margin - special.stdtrit(n - 1, 1 - alpha) * s, 0)
     return float(np.mean(special.ndtr((room - difference) / error) - special.ndtr((-room - difference) / error)))
 
@@ -181,22 +185,28 @@ class Comparison:
     name: str                    # as the table shall call it
     a: str | dict                # a rule's name, or what the rows of this side have: {"rule": "dfc", "level": 0.3}
     b: str | dict                # the other side
-    where: dict = field(default_factory=dict) # what both sides have: {"task": "mnist", "perturbation": "gaussian", "level": 0.3}
+    where: dict = field(default_factory=dict) # of both: {"task": "mnist", "perturbation": "gaussian", "level": 0.3}
     margin: float | None = None  # where "the same" is the claim: differences below it count as none
 
     def sides(self, table: pd.DataFrame, value: str) -> tuple[pd.Series, pd.Series]:
         "Both sides by seed."
-        a, b = (_by_seed(table, self.where | (side if isinstance(side, dict) else {"rule": side}), value, self.name) for side in (self.a, self.b))
-        if lost := sorted(set(a.index) ^ set(b.index)): raise BadInput(f"{self.name}: seeds {', '.join(map(str, lost))} have one side only. Run both sides with the same seeds.")
+        wanted = [self.where | (side if isinstance(side, dict) else {"rule": side}) for side in (self.a, self.b)]
+        a, b = (_by_seed(table, side, value, self.name) for side in wanted)
+        if lost := sorted(set(a.index) ^ set(b.index)):
+            raise BadInput(f"{self.name}: seeds {', '.join(map(str, lost))} have one side only. "
+                           "Run both sides with the same seeds.")
         return a, b.loc[a.index]
 
 def _by_seed(table: pd.DataFrame, side: dict, value: str, name: str) -> pd.Series:
     for column in [*side, "seed", value]:
-        if column not in table: raise BadInput(f"{name}: the table has no column {column!r}; it has {', '.join(map(str, table.columns))}.")
+        if column not in table:
+            raise BadInput(f"{name}: the table has no column {column!r}; it has {', '.join(map(str, table.columns))}.")
     rows = table[np.logical_and.reduce([np.ones(len(table), bool), *(table[c] == v for c, v in side.items())])]
     said = ", ".join(f"{c}={v!r}" for c, v in side.items())
     if rows.empty: raise BadInput(f"{name}: no row has {said}.")
-    if rows.seed.duplicated().any(): raise BadInput(f"{name}: several rows with {said} share a seed. Say more in `where`, as in {{'perturbation': 'clean'}}.")
+    if rows.seed.duplicated().any():
+        raise BadInput(f"{name}: several rows with {said} share a seed. "
+                       "Say more in `where`, as in {'perturbation': 'clean'}.")
     return rows.set_index("seed")[value].astype(float)
 
 # %% ../nbs/39_stats.ipynb #compare-paired
@@ -217,11 +227,17 @@ def compare_paired(
     if any(c.margin for cs in families.values() for c in cs): return found
     return found.drop(columns=[c for c in found if c.startswith(("margin", "tost"))])
 
+# %% ../nbs/39_stats.ipynb #compare-row
 def _row(table, family, c, value, level) -> dict:
     a, b = c.sides(table, value)
     d = (a - b).to_numpy()
     n = int(np.isfinite(d).sum())
-    if n < 2: raise BadInput(f"{c.name}: {n} of {len(d)} pairs are left without those that diverged; a comparison needs two.")
+    if n < 2:
+        raise BadInput(f"{c.name}: {n} of {len(d)} pairs are left without those that diverged; "
+                       "a comparison needs two.")
+    low, high = confidence(d, level)
+    row = {"family": family, "comparison": c.name, "n": n, "diverged": len(d) - n,
+           "difference": float(np.nanmean(d)), "low": low, "high": high,
+           "d_z": effect_size(a, b), **permutation(a, b)._asdict()}
     same = tost(a, b, c.margin) if c.margin else (np.nan,) * 3
-    return {"family": family, "comparison": c.name, "n": n, "diverged": len(d) - n, "difference": float(np.nanmean(d)), **dict(zip(("low", "high"), confidence(d, level))),
-            "d_z": effect_size(a, b), **permutation(a, b)._asdict(), "margin": c.margin if c.margin else np.nan, **dict(zip(("tost", "tost_low", "tost_high"), same))}
+    return row | {"margin": c.margin if c.margin else np.nan, **dict(zip(("tost", "tost_low", "tost_high"), same))}

@@ -1,4 +1,4 @@
-"""Representations against outside oracles: rsatoolbox (RDMs, their comparison, noise ceilings, bootstraps) and ckatorch (debiased CKA)."""
+"Representations against outside oracles: rsatoolbox (RDMs, comparisons, ceilings, bootstraps) and ckatorch (CKA)."
 import contextlib, io, warnings
 
 import numpy as np, pytest, torch
@@ -15,7 +15,14 @@ METHODS = {"spearman": "spearman", "kendall": "tau-a", "pearson": "corr", "cosin
 def answers(*shape, seed=0): return torch.randn(*shape, generator=stream(seed, "answers"), dtype=torch.float64) + 0.5
 
 
-def dataset(a, **descriptors): return rsatoolbox.data.Dataset(a.numpy(), obs_descriptors={k: v.tolist() for k, v in descriptors.items()})
+def dataset(a, **descriptors):
+    return rsatoolbox.data.Dataset(a.numpy(), obs_descriptors={k: v.tolist() for k, v in descriptors.items()})
+
+
+def crossnobis(a, labels, folds, **settings):
+    data = dataset(a, label=labels, fold=folds)
+    found = rsatoolbox.rdm.calc_rdm(data, "crossnobis", descriptor="label", cv_descriptor="fold", **settings)
+    return found.dissimilarities[0]
 
 
 def theirs(r): return rsatoolbox.rdm.RDMs(r.d.numpy())
@@ -35,7 +42,8 @@ def test_rdms(metric, by_class):
     a, labels = answers(3, 40, 12), torch.arange(40) * 7 % 5
     ours = rdm(a, metric, labels if by_class else None)
     for s in range(3):
-        other = rsatoolbox.rdm.calc_rdm(dataset(a[s], label=labels), metric, **({"descriptor": "label"} if by_class else {}))
+        settings = {"descriptor": "label"} if by_class else {}
+        other = rsatoolbox.rdm.calc_rdm(dataset(a[s], label=labels), metric, **settings)
         np.testing.assert_allclose(ours.vectors[s], other.dissimilarities[0], rtol=0, atol=1e-6)
 
 
@@ -52,21 +60,22 @@ def test_crossnobis(whitened):
     P = P @ P.T
     ours = rdm(a, "crossnobis", labels, folds, P.expand(2, 7, 7) if whitened else None)
     for s in range(2):
-        other = rsatoolbox.rdm.calc_rdm(dataset(a[s], label=labels, fold=folds), "crossnobis", descriptor="label", cv_descriptor="fold", noise=P.numpy() if whitened else None)
-        np.testing.assert_allclose(ours.vectors[s], other.dissimilarities[0], rtol=0, atol=1e-6)
+        other = crossnobis(a[s], labels, folds, noise=P.numpy() if whitened else None)
+        np.testing.assert_allclose(ours.vectors[s], other, rtol=0, atol=1e-6)
 
 
 def test_crossnobis_of_unequal_classes():
     labels = torch.cat([torch.full((n,), c) for c, n in enumerate((6, 9, 20))])
     a, folds = answers(1, 35, 7), torch.cat([torch.arange(n) % 3 for n in (6, 9, 20)])
-    other = rsatoolbox.rdm.calc_rdm(dataset(a[0], label=labels, fold=folds), "crossnobis", descriptor="label", cv_descriptor="fold")
-    np.testing.assert_allclose(rdm(a, "crossnobis", labels, 3).vectors[0], other.dissimilarities[0], rtol=0, atol=1e-6)
+    other = crossnobis(a[0], labels, folds)
+    np.testing.assert_allclose(rdm(a, "crossnobis", labels, 3).vectors[0], other, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_similarity(method):
     a, b = rdm(answers(4, 15, 9)), rdm(answers(3, 15, 6, seed=1))
-    np.testing.assert_allclose(rsa(a, b, method), rsatoolbox.rdm.compare(theirs(a), theirs(b), METHODS[method]), atol=1e-8)
+    other = rsatoolbox.rdm.compare(theirs(a), theirs(b), METHODS[method])
+    np.testing.assert_allclose(rsa(a, b, method), other, atol=1e-8)
 
 
 def test_whitened_similarity_of_a_resample():
@@ -87,7 +96,7 @@ def test_noise_ceiling(method):
 
 @pytest.mark.parametrize("method", ["cosine", "spearman"])
 def test_bootstrap(method):
-    "One fixed RDM against those of 8 replicas: the three bootstraps spread as rsatoolbox's do, within what 400 draws allow."
+    "One fixed RDM against those of 8 replicas: the bootstraps spread as rsatoolbox's do, as far as 400 draws allow."
     truth, draws = answers(1, 14, 20), 400
     model, data = rdm(truth + answers(1, 14, 20, seed=2)), rdm(truth + 0.7 * answers(8, 14, 20, seed=1))
     model.seeds = (99,)

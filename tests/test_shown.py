@@ -1,4 +1,4 @@
-"""What is shown is what was measured: images, activities, studies, curves and pictures under every perturbation by name; and degenerate layers."""
+"What is shown is what was measured: images, activities, studies, curves, pictures; and degenerate layers."
 import functools, warnings
 from dataclasses import replace
 
@@ -25,7 +25,8 @@ N, SEED, SOME = 1010, 3, torch.tensor([1009, 7, 500, 1000, 31])
 def world():
     "A briefly trained rule, and more test images than there are in a piece."
     task = load_task("mnist-mini", device="cpu")
-    return fit(make_rule("backprop", MLP((784, 12, 8, 10), act="tanh", replicas=2)), task, epochs=1, progress=False).rule, task.x_test[:N], task.y_test[:N]
+    rule = make_rule("backprop", MLP((784, 12, 8, 10), act="tanh", replicas=2))
+    return fit(rule, task, epochs=1, progress=False).rule, task.x_test[:N], task.y_test[:N]
 
 
 def quick(name):
@@ -35,14 +36,15 @@ def quick(name):
 
 @functools.cache
 def counted(name):
-    "Images, answers and accuracy as a plain loop over pieces makes them: a generator that counts images, the perturbation, whoever answers."
+    "Images, answers and accuracy by a plain loop over pieces, with a generator that counts images and whoever answers."
     rule, x, y = world()
     kind, images, answers = quick(name), [], []
     for start in range(0, N, 1000):
         g = ImageStream(SEED, type(kind).__name__, start=start)
         xs = kind(rule, x[start:start + 1000], y[start:start + 1000], g)
         who = kind.network(rule, g) if hasattr(kind, "network") else rule
-        images.append(xs), answers.append(who.predict(xs).detach())
+        images.append(xs)
+        answers.append(who.predict(xs).detach())
     answers = torch.cat(answers, 1)
     return torch.cat(images, -2), answers, (answers.argmax(-1) == y).float().mean(-1)
 
@@ -69,13 +71,15 @@ def test_a_picture_shows_what_the_table_counted(name):
 def test_transferred_images_are_those_that_were_counted():
     rule, x, y = world()
     for name in ("fgsm", "random-sign", "square"):
-        assert torch.equal(transfer(rule, rule, x, y, quick(name), SEED), counted(name)[1].argmax(-1).eq(y).double().mean(-1))
+        left = counted(name)[1].argmax(-1).eq(y).double().mean(-1)
+        assert torch.equal(transfer(rule, rule, x, y, quick(name), SEED), left)
 
 
 @pytest.mark.parametrize("name", ["fog", "elastic", "spatter", "random-sign", "pgd", "hidden-noise", "weight-noise"])
 def test_other_draws_are_others(name):
     rule, x, y = world()
-    first, second = (activities(rule, x[:20], 1, y[:20], quick(name), draws=2)[1].unflatten(1, (2, 20))[:, d] for d in (0, 1))
+    both = activities(rule, x[:20], 1, y[:20], quick(name), draws=2)[1]
+    first, second = both.unflatten(1, (2, 20)).unbind(1)
     assert torch.equal(first, activities(rule, x[:20], 1, y[:20], quick(name))[1]) and not torch.equal(first, second)
     assert not torch.equal(first, activities(rule, x[:20], 1)[1])  # clean activity is none under noise
 
@@ -91,7 +95,8 @@ def test_studies_and_watching_count_the_same_images():
     at, (x, y) = spread_out(len(task.y_test), 70), evenly(task, 70)
     for spec in study.perturbations:
         acts = activities(run.rule, task.x_test, -1, task.y_test, spec, seed=study.seed)["output"][:, at]
-        assert table.accuracy[spec.split(":")[0]].to_numpy() == pytest.approx((acts.argmax(-1) == y).double().mean(-1).numpy())
+        right = (acts.argmax(-1) == y).double().mean(-1)
+        assert table.accuracy[spec.split(":")[0]].to_numpy() == pytest.approx(right.numpy())
     assert table.clean_same["fog"].to_numpy() == pytest.approx(evaluate(run.rule, x, y)["accuracy"].numpy())
 
 
@@ -105,7 +110,7 @@ def easy_first():
 
 
 def test_curves_start_at_the_images_that_were_perturbed():
-    "In a suite, the first images are attacked; a study takes them from all over. Neither curve lets a little noise help."
+    "A suite attacks the first images, a study takes them from all over. Neither curve lets a little noise help."
     rule, task = easy_first()
     suite = robustness_suite(rule, task, noise=None, attacks="fgsm", eps=(0.01, 0.1), attack_images=100, progress=False)
     drawn = curve(suite, "fgsm").groupby("level").accuracy.mean()
@@ -114,18 +119,22 @@ def test_curves_start_at_the_images_that_were_perturbed():
 
 
 def test_tables_of_some_images():
-    "Areas and curves by the same images, the headline by all; a table from before there was a column for it is read as it was."
-    rows = [{"rule": r, "seed": s, "perturbation": p, "level": l, "accuracy": a + s / 1000, "loss": 0.0, "blind": 0.0, "classes": 2,
-             "images": n, "clean_same": c + s / 1000}
-            for r in ("x", "y") for s in range(3)
-            for p, l, a, n, c in (("clean", 0.0, 0.90, 900, 0.90), ("gaussian", 0.1, 0.94, 300, 0.96), ("gaussian", 0.2, 0.92, 300, 0.96))]
+    "Areas and curves by the same images, the headline by all; a table without a column for it is read as it was."
+    conditions = [("clean", 0.0, 0.90, 900, 0.90)]
+    conditions += [("gaussian", 0.1, 0.94, 300, 0.96), ("gaussian", 0.2, 0.92, 300, 0.96)]
+    rows = [{"rule": r, "seed": s, "perturbation": p, "level": l, "accuracy": a + s / 1000, "loss": 0.0, "blind": 0.0,
+             "classes": 2, "images": n, "clean_same": c + s / 1000}
+            for r in ("x", "y") for s in range(3) for p, l, a, n, c in conditions]
     table = pd.DataFrame(rows)
     area = measures(table).set_index(["measure", "rule", "seed"]).value
-    assert area["area, gaussian", "x", 0] == pytest.approx((0.96 / 2 + 0.94 + 0.92 / 2) / 2) and area["clean", "x", 0] == 0.90
-    assert accuracy_table(table).index.tolist() == ["clean", "clean, 300 images", "gaussian 0.1", "gaussian 0.2"]
-    assert difference_table(table).index.tolist() == accuracy_table(table).index.tolist() == means_table(table).condition.unique().tolist()
+    assert area["area, gaussian", "x", 0] == pytest.approx((0.96 / 2 + 0.94 + 0.92 / 2) / 2)
+    assert area["clean", "x", 0] == 0.90
+    shown_rows = accuracy_table(table).index.tolist()
+    assert shown_rows == ["clean", "clean, 300 images", "gaussian 0.1", "gaussian 0.2"]
+    assert difference_table(table).index.tolist() == shown_rows == means_table(table).condition.unique().tolist()
     old = table.drop(columns=["images", "clean_same"])
-    assert measures(old).set_index(["measure", "rule", "seed"]).value["area, gaussian", "x", 0] == pytest.approx((0.90 / 2 + 0.94 + 0.92 / 2) / 2)
+    area = measures(old).set_index(["measure", "rule", "seed"]).value
+    assert area["area, gaussian", "x", 0] == pytest.approx((0.90 / 2 + 0.94 + 0.92 / 2) / 2)
     assert accuracy_table(old).index.tolist() == ["clean", "gaussian 0.1", "gaussian 0.2"]
     mixed = pd.concat([table[table.rule == "x"], old[old.rule == "y"]])  # cells from before and after
     starts = curve(mixed, "gaussian").query("level == 0").groupby("rule").accuracy.min()
@@ -164,8 +173,10 @@ def test_callbacks_mark_what_has_collapsed():
 def test_no_interval_from_two_seeds():
     g = torch.Generator().manual_seed(0)
     from bioplaus.representations import Activities
-    acts = {r: Activities({"hidden 1": torch.randn(2, 40, 8, generator=g)}, ["input", "hidden 1"], (0, 1)) for r in ("a", "b")}
+    made = lambda seeds: Activities({"hidden 1": torch.randn(seeds, 40, 8, generator=g)}, ["input", "hidden 1"],
+                                    tuple(range(seeds)))
+    acts = {r: made(2) for r in ("a", "b")}
     with pytest.warns(UserWarning, match=r"two seeds are \(a, b\)"): table = cka_table(acts, "hidden 1", draws=20)
     assert table.half.isna().all() and table.similarity.notna().all()
-    three = {r: Activities({"hidden 1": torch.randn(3, 40, 8, generator=g)}, ["input", "hidden 1"], (0, 1, 2)) for r in ("a", "b")}
-    assert (cka_table(three, "hidden 1", draws=50).half > 0).all() and np.isfinite(cka_table(three, "hidden 1", draws=50).gap_half).all()
+    table = cka_table({r: made(3) for r in ("a", "b")}, "hidden 1", draws=50)
+    assert (table.half > 0).all() and np.isfinite(table.gap_half).all()

@@ -10,7 +10,8 @@ DEEP = ("--task", "digits", "--sizes", "64,50,50,50,50,10", "--epochs", "1", "--
 def bioplaus(*args):
     "(exit code, standard output, standard error) of a command."
     plain = {k: v for k, v in os.environ.items() if "COLOR" not in k} | {"NO_COLOR": "1"}
-    done = subprocess.run([sys.executable, "-m", "bioplaus.cli", *map(str, args)], capture_output=True, text=True, env=plain)
+    command = [sys.executable, "-m", "bioplaus.cli", *map(str, args)]
+    done = subprocess.run(command, capture_output=True, text=True, env=plain)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -19,7 +20,8 @@ def test_five_sigmoid_layers(rule):
     code, out, said = bioplaus("train", rule, *DEEP, "--json")
     trouble = json.loads(out.splitlines()[-1])["trouble"]
     assert code == 0 and [t["kind"] for t in trouble] == ["faded"] and trouble[0]["seeds"] == [0, 1]
-    assert "can't be told from guessing" in said and "act=tanh" in said and "init=xavier" in said and "fewer hidden layers" in said
+    assert "can't be told from guessing" in said
+    assert all(advice in said for advice in ("act=tanh", "init=xavier", "fewer hidden layers"))
 
 
 def test_tanh_is_good_advice():
@@ -31,29 +33,35 @@ def test_tanh_is_good_advice():
 
 def test_chance_that_is_expected_is_a_note():
     code, out, said = bioplaus("train", "hebb", "--task", "digits", "--epochs", "1")
-    assert code == 0 and "note: the network can't be told from guessing" in out and "as expected" in out and "guessing" not in said
+    assert code == 0 and "guessing" not in said
+    assert "note: the network can't be told from guessing" in out and "as expected" in out
 
 
-@pytest.mark.parametrize("args", [["covariance-clamp"], ["covariance-control"], ["hebb-clamp", "--set", "centre=samples"], ["shuffled"], ["dfc-shuffled"]])
+@pytest.mark.parametrize("args", [["covariance-clamp"], ["covariance-control"],
+                                  ["hebb-clamp", "--set", "centre=samples"], ["shuffled"], ["dfc-shuffled"]])
 def test_batches_of_one_are_refused(args):
     code, out, said = bioplaus("train", *args, "--task", "digits", "--batch-size", "1")
     assert code == 2 and not out and said.startswith("error: ") and "at least 2" in said and "--batch-size" in said
 
 
 def test_a_study_refuses_them_before_anything_is_written(tmp_path):
-    code, _, said = bioplaus("study", "--rules", "backprop,covariance-clamp", "--tasks", "digits", "--batch-size", "1", "--out", tmp_path / "s")
+    code, _, said = bioplaus("study", "--rules", "backprop,covariance-clamp", "--tasks", "digits", "--batch-size", "1",
+                             "--out", tmp_path / "s")
     assert code == 2 and "covariance-clamp" in said and "at least 2" in said and not (tmp_path / "s").exists()
 
 
 def test_two_workers_tell(tmp_path):
     "The sentence comes once for each cell, and is kept: in a table, in the log, in the report."
-    study = ("study", "--rules", "backprop,shuffled,frozen", "--tasks", "digits", "--classes", "10", "--hidden", "20,20,20,20", "--epochs", "1",
-             "--seeds", "2", "--perturb", "gaussian:0.3", "--workers", "2", "--out", tmp_path)
+    study = ("study", "--rules", "backprop,shuffled,frozen", "--tasks", "digits", "--classes", "10",
+             "--hidden", "20,20,20,20", "--epochs", "1", "--seeds", "2", "--perturb", "gaussian:0.3",
+             "--workers", "2", "--out", tmp_path)
     code, out, said = bioplaus(*study, "--json")
     line = "TROUBLE: backprop on digits, 10 classes, network 20-20-20-20: both networks can't be told from guessing"
     assert code == 0 and said.count(line) == 1 and out.count(line) == 1 and "act=tanh" in said
     assert "AS EXPECTED: shuffled" in out and "shuffled" not in said
     found = load_study(tmp_path).trouble
-    assert [t["kind"] for t in json.loads(out.splitlines()[-1])["trouble"]] == found.kind.tolist() and set(found.rule) == {"backprop", "shuffled", "frozen"}
+    told = [t["kind"] for t in json.loads(out.splitlines()[-1])["trouble"]]
+    assert told == found.kind.tolist() and set(found.rule) == {"backprop", "shuffled", "frozen"}
     assert found.seeds[0] == "0 1" and line in (tmp_path / "logs" / "study.log").read_text()
-    assert "What has not learnt" in (tmp_path / "report.html").read_text() and bioplaus("report", tmp_path)[1].count(line) == 1
+    assert "What has not learnt" in (tmp_path / "report.html").read_text()
+    assert bioplaus("report", tmp_path)[1].count(line) == 1

@@ -1,8 +1,9 @@
 """How often do 95% intervals of a mean cover the truth?   python tools/coverage.py [--studies 10000] [--out FILE]
 
 For each shape that accuracies and their differences can have, and for n from 3 to 30 seeds, it simulates studies and
-counts in how many of them each interval holds the true mean, on which side it misses, and how wide it is beside Student's t.
-The table, nbs/results/coverage.csv, is shown by nbs/39_stats.ipynb. It needs a quarter of an hour of one core.
+counts in how many of them each interval holds the true mean, on which side it misses, and how wide it is beside
+Student's t. The table, nbs/results/coverage.csv, is shown by nbs/39_stats.ipynb. It needs a quarter of an hour of one
+core.
 """
 import argparse
 from pathlib import Path

@@ -1,7 +1,8 @@
 """Can the full study's robustness be believed?   python tools/hardest_attacks.py [--out FOLDER]
 
-The networks that `tools/the_hypothesis.py --out FOLDER` has trained meet attacks of other kinds, on 500 test images of MNIST: Square with 1,000 queries, which sees no gradient, the worst case
-of the package's suite, and, on the first network of each rule, AutoAttack (extra `attacks`). The table goes to nbs/results/hypothesis_attacks.csv.
+The networks that `tools/the_hypothesis.py --out FOLDER` has trained meet attacks of other kinds, on 500 test images of
+MNIST: Square with 1,000 queries, which sees no gradient, the worst case of the package's suite, and, on the first
+network of each rule, AutoAttack (extra `attacks`). The table goes to nbs/results/hypothesis_attacks.csv.
 """
 import pandas as pd, torch
 from bioplaus.attacks import PGD, Square, suite, worst_case
@@ -15,7 +16,7 @@ RULES, EPS = (*CHEAP[:2], "kolen-pollack", "softhebb", "backprop, noisy training
 
 
 class Alone(torch.nn.Module):
-    "The first network of a rule as the plain module that AutoAttack wants: images (N, 1, 28, 28) in, logits (N, classes) out."
+    "A rule's first network as the plain module that AutoAttack wants: images (N, 1, 28, 28) in, logits out."
     def __init__(self, rule):
         super().__init__()
         self.net, self.predict = rule.net, rule.predict
@@ -36,15 +37,22 @@ def autoattack(rule, x, y, eps):
 def rows(rule, x, y):
     "One row for each network, attack and strength."
     for eps in EPS:
-        left = {name: evaluate(rule, x, y, attack, seed=STUDY.seed)["accuracy"] for name, attack in (("PGD", PGD(eps)), ("Square", Square(eps, 1000)))}
+        attacks = {"PGD": PGD(eps), "Square": Square(eps, 1000)}
+        left = {name: evaluate(rule, x, y, attack, seed=STUDY.seed)["accuracy"] for name, attack in attacks.items()}
         left["worst case"] = worst_case(rule, x, y, suite(eps), STUDY.seed).double().mean(-1)
-        for name, accuracy in left.items(): yield pd.DataFrame({"attack": name, "eps": eps, "seed": rule.net.seeds, "accuracy": accuracy.double().numpy()})
-        yield pd.DataFrame({"attack": "AutoAttack", "eps": eps, "seed": rule.net.seeds[:1], "accuracy": [autoattack(rule, x, y, eps)]})
+        left = {name: accuracy.double().numpy() for name, accuracy in left.items()}
+        left["AutoAttack"] = [autoattack(rule, x, y, eps)]
+        for name, accuracy in left.items():
+            seeds = rule.net.seeds[:len(accuracy)]
+            yield pd.DataFrame({"attack": name, "eps": eps, "seed": seeds, "accuracy": accuracy})
 
 
 def main():
-    out, images = options(__doc__).parse_args().out, evenly(load_task("mnist", 10, STUDY.normalise, device="cpu"), 500)
-    found = [table.assign(rule=label, commit=commit()) for label, rule in trained(RULES, "mnist", out) for table in rows(rule, *images)]
+    out = options(__doc__).parse_args().out
+    images = evenly(load_task("mnist", 10, STUDY.normalise, device="cpu"), 500)
+    found = []
+    for label, rule in trained(RULES, "mnist", out):
+        found += [table.assign(rule=label, commit=commit()) for table in rows(rule, *images)]
     pd.concat(found).to_csv(TABLES / "hypothesis_attacks.csv", index=False, float_format="%.5g")
 
 

@@ -1,8 +1,11 @@
-"""The full study behind `nbs/tutorials/06_the_hypothesis.ipynb`.   python tools/the_hypothesis.py [--parts PART ...] [--out FOLDER]
+"""The full study behind `nbs/tutorials/06_the_hypothesis.ipynb`.
 
-Learning rates were tuned once, on ten digits, with seeds that the study doesn't use (hypothesis_tuning.csv); then each cell (one rule on one task, ten seeds) is trained and tested.
-Finished cells are read from the tables in nbs/results/, so that a run which was stopped, or goes on elsewhere, computes nothing twice; two runs may share the
-tables and the folder. It needs MNIST and Fashion-MNIST (`bioplaus data mnist`), and about eight hours of one core.
+    python tools/the_hypothesis.py [--parts PART ...] [--out FOLDER]
+
+Learning rates were tuned once, on ten digits, with seeds that the study doesn't use (hypothesis_tuning.csv); then each
+cell (one rule on one task, ten seeds) is trained and tested. Finished cells are read from the tables in nbs/results/,
+so that a run which was stopped, or goes on elsewhere, computes nothing twice; two runs may share the tables and the
+folder. It needs MNIST and Fashion-MNIST (`bioplaus data mnist`), and about eight hours of one core.
 """
 import argparse
 from dataclasses import replace
@@ -18,12 +21,16 @@ from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLES = ROOT / "nbs" / "results"
-CHEAP = ("backprop", "dfc-ssa:feedback=local,leak=10.0", "dfa", "backprop-decay", "backprop-smooth", "fa", "kolen-pollack", "dfc-random", "dfc-shuffled", "microcircuit", "softhebb", "hebb-clamp", "frozen")
+CHEAP = ("backprop", "dfc-ssa:feedback=local,leak=10.0", "dfa", "backprop-decay", "backprop-smooth", "fa",
+         "kolen-pollack", "dfc-random", "dfc-shuffled", "microcircuit", "softhebb", "hebb-clamp", "frozen")
 DEAR = ("strong-dfc", "contrastive-control:feedback=noise", "contrastive")
-NOISY = {f"{name}, noisy training": rule for name, rule in (("backprop", CHEAP[0]), ("dfc-ssa", CHEAP[1]))}  # they learn from images with Gaussian noise of 0.3
+# they learn from images with Gaussian noise of 0.3
+NOISY = {f"{name}, noisy training": rule for name, rule in (("backprop", CHEAP[0]), ("dfc-ssa", CHEAP[1]))}
 STUDY = Study(
-    rules=CHEAP + DEAR, tasks=("mnist",), classes=(10,), seeds=10, hidden=(256, 256), act="tanh", epochs=15, batch_size=64, schedule="linear", images=2000,
-    perturbations=("gaussian:0.1", "gaussian:0.2", "gaussian:0.3", "gaussian:0.4", "gaussian:0.5", "salt-and-pepper:0.1", "salt-and-pepper:0.2", "salt-and-pepper:0.3",
+    rules=CHEAP + DEAR, tasks=("mnist",), classes=(10,), seeds=10, hidden=(256, 256), act="tanh", epochs=15,
+    batch_size=64, schedule="linear", images=2000,
+    perturbations=("gaussian:0.1", "gaussian:0.2", "gaussian:0.3", "gaussian:0.4", "gaussian:0.5",
+                   "salt-and-pepper:0.1", "salt-and-pepper:0.2", "salt-and-pepper:0.3",
                    "hidden-noise:0.5", "hidden-noise:1.0", "fgsm:0.05", "fgsm:0.1", "fgsm:0.2", "pgd:0.05", "pgd:0.1"),
     watch=("gaussian:0.3",), mediators=("weight-norm", "jacobian", "linear-margin"))
 PARTS = {  # in the order in which they are worth having
@@ -33,12 +40,14 @@ PARTS = {  # in the order in which they are worth having
     "few": [(r, "mnist", c) for c in (2, 3) for r in (*CHEAP[:4], *NOISY, *CHEAP[4:])],
     "dear": [(r, t, c) for t, c in (("mnist", 10), ("fashion-mnist", 10), ("mnist", 3), ("mnist", 2)) for r in DEAR],
 }
-KEPT = ["epoch", "seed", "task", "classes", "labels", "rule", "valid_accuracy", "gaussian:0.3", "seconds"]  # of the history
+# of the history
+KEPT = ["epoch", "seed", "task", "classes", "labels", "rule", "valid_accuracy", "gaussian:0.3", "seconds"]
 
 
 def table(name):
     file = TABLES / f"hypothesis_{name}.csv"
-    return pd.read_csv(file, dtype={"labels": str, "hidden": str, "commit": str}) if file.exists() else pd.DataFrame({"rule": [], "task": [], "classes": []})
+    if not file.exists(): return pd.DataFrame({"rule": [], "task": [], "classes": []})
+    return pd.read_csv(file, dtype={"labels": str, "hidden": str, "commit": str})
 
 
 def add(name, rows):
@@ -56,24 +65,27 @@ def run(label, task, classes, out):
     "One cell, into the tables."
     rule = NOISY.get(label, label)
     lr = rate(rule)
-    study = replace(STUDY, rules=(rule,), tasks=(task,), classes=(classes,), lr={rule: lr}, augment="gaussian:0.3" if label in NOISY else None)
+    study = replace(STUDY, rules=(rule,), tasks=(task,), classes=(classes,), lr={rule: lr},
+                    augment="gaussian:0.3" if label in NOISY else None)
     found = run_study(study, out / Cell(label, task, classes).key, progress=False)
     add("results", found.results.assign(rule=label, lr=str(lr), epochs=STUDY.epochs))
     add("history", found.history[KEPT].assign(rule=label))
     add("checks", found.checks.assign(rule=label))
     clean = found.results[found.results.perturbation == "clean"]
-    print(f"{label} on {task}, {classes} classes, lr {lr}: clean {clean.accuracy.mean():.4f}, {clean.seconds.iloc[0]:.0f} s", flush=True)
+    accuracy, seconds = clean.accuracy.mean(), clean.seconds.iloc[0]
+    print(f"{label} on {task}, {classes} classes, lr {lr}: clean {accuracy:.4f}, {seconds:.0f} s", flush=True)
 
 
 def options(doc):
     "The command line's options, for this tool and those that test its networks."
     p = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--out", type=Path, default=ROOT / "_build" / "hypothesis", help="folder of the cells (default: _build/hypothesis)")
+    p.add_argument("--out", type=Path, default=ROOT / "_build" / "hypothesis",
+                   help="folder of the cells (default: _build/hypothesis)")
     return p
 
 
 def trained(labels, task, out):
-    "(label, rule with its ten networks) of each rule whose cell for ten classes is finished; says which are not, and which are done with."
+    "(label, rule with its ten networks) of each rule whose cell for ten classes is finished; prints what is done."
     for label in labels:
         models = list((out / Cell(label, task, 10).key / "models").glob("*.safetensors"))
         if models: yield label, load_run(models[0]).rule
@@ -82,13 +94,15 @@ def trained(labels, task, out):
 
 def main():
     p = options(__doc__)
-    p.add_argument("--parts", nargs="*", default=list(PARTS), choices=PARTS, metavar="PART", help=f"of {', '.join(PARTS)} (default: all, in this order)")
+    p.add_argument("--parts", nargs="*", default=list(PARTS), choices=PARTS, metavar="PART",
+                   help=f"of {', '.join(PARTS)} (default: all, in this order)")
     a = p.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
     for label, task, classes in (cell for part in a.parts for cell in PARTS[part]):
         with FileLock(a.out / f".{Cell(label, task, classes).key}.lock"):  # another run may be at this cell
             done = table("results")
-            if not ((done.rule == label) & (done.task == task) & (done.classes == classes)).any(): run(label, task, classes, a.out)
+            same = (done.rule == label) & (done.task == task) & (done.classes == classes)
+            if not same.any(): run(label, task, classes, a.out)
 
 
 if __name__ == "__main__": main()
