@@ -18,12 +18,14 @@ from bioplaus.geometry import contrast, participation_ratio, probe, selectivity,
 from bioplaus.hebbian import effective_rank, fair_pace, oja, oja_subspace
 from bioplaus.loops import Decoders, Filtered, Generative
 from bioplaus.mediators import linear_margin, measured_margin
-from bioplaus.network import MLP
+from bioplaus.locality import what_it_sees
+from bioplaus.network import MLP, passes
 from bioplaus.noise import Gaussian, WeightNoise, corrupted, perturbation
 from bioplaus.readout import competing, outstar
 from bioplaus.representations import activities, rdm
 from bioplaus.robustness import corruption_error, matched_difference
-from bioplaus.rule import Backprop, Delta, Rule, make_rule, mean_outer, what_it_sees
+from bioplaus.products import mean_outer
+from bioplaus.rule import Backprop, Delta, Rule, make_rule
 from bioplaus.similarity import cka, procrustes, rsa
 from bioplaus.training import evaluate, fit
 from bioplaus.updates import mini_batches, probe as probed, quality
@@ -53,12 +55,12 @@ def test_00_a_black_pixel_is_heard():
     assert (mini.x_train.max(0).values == 0).sum() == 98
     black = (0 - mini.mean) / mini.std
     assert round(black, 2) == -0.42
-    assert_close(mean_outer(post, torch.full((1, 50, 1), black)), black * post.mean(1)[..., None])
+    assert_close(mean_outer(post, torch.full((1, 50, 1), black)).dense(), black * post.mean(1)[..., None])
 
 
 def test_01_a_mean_over_replicas_slows_all_of_them_down():
     net, x, y = MLP((6, 4, 3), replicas=5), torch.rand(8, 6), torch.randint(3, (8,))
-    losses = torch.nn.functional.cross_entropy(net(x).flatten(0, 1), y.repeat(5), reduction="none").view(5, 8).mean(1)
+    losses = torch.nn.functional.cross_entropy(list(passes(net, x))[-1].v.flatten(0, 1), y.repeat(5), reduction="none").view(5, 8).mean(1)
     total, mean = losses.sum(), losses.mean()
     (own,), (shared,) = (torch.autograd.grad(l, net.weights[0], retain_graph=True) for l in (total, mean))
     assert_close(own, 5 * shared)
@@ -97,7 +99,7 @@ def test_02_the_two_forms_of_the_delta_rule():
 def test_03_a_small_rate_only_takes_longer():
     drawn = lambda *shape, seed: torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     x = drawn(1, 200, 5, seed=0) * torch.tensor([2.0, 1, 1, 0.5, 0.5])
-    C, W0 = mean_outer(x, x), drawn(1, 3, 5, seed=1)
+    C, W0 = mean_outer(x, x).dense(), drawn(1, 3, 5, seed=1)
     after = lambda lr, n: W0 @ torch.linalg.matrix_power(torch.eye(5, dtype=torch.float64) + lr * C, n)
     fast, slow = after(0.001, 1000), after(0.0001, 10_000)
     assert_close(fast.norm(), slow.norm(), rtol=0.02, atol=0)
@@ -129,7 +131,7 @@ def test_04_a_rare_class_is_learnt_slowly_and_as_well():
     means = torch.stack([r[0, y == c].mean(0) for c in (0, 1)])
     W, gaps = torch.zeros(1, 2, 6, dtype=torch.float64), []
     for n in range(1, 2001):
-        W = W + 0.1 * oja(t, r, W)
+        oja(t, r, W).add_to(W, 0.1)
         gaps.append((W[0] - means).norm(dim=-1) / means.norm(dim=-1))
     assert_close(W[0], means)
     shrunk = torch.tensor([(1 - 0.09) ** 100, (1 - 0.01) ** 100], dtype=torch.float64)

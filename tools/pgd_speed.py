@@ -27,9 +27,10 @@ class Alone(nn.Module):
     def __init__(self, rule, s):
         super().__init__()
         layers = []
-        for W, b, _ in rule.net.layers():
-            layers += [nn.Linear(*W.shape[:0:-1]), nn.ReLU()]
-            layers[-2].weight.data, layers[-2].bias.data = W[s].detach().clone(), b[s].detach().clone()
+        for layer in rule.net.layers:
+            layers += [nn.Linear(layer.takes, layer.gives), nn.ReLU()]
+            layers[-2].weight.data = layer.W[s].detach().clone()
+            layers[-2].bias.data = layer.b[s].detach().clone()
         self.layers, (self.mean, self.std) = nn.Sequential(*layers[:-1]), rule.net.normalise
 
     def forward(self, x): return self.layers((x.flatten(1) - self.mean) / self.std)
