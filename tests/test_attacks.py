@@ -35,9 +35,9 @@ class Alone(torch.nn.Module):
         super().__init__()
         nonlinear = {"relu": torch.nn.ReLU, "sigmoid": torch.nn.Sigmoid, "tanh": torch.nn.Tanh}[rule.net.act]
         layers = []
-        for W, b, _ in rule.net.layers():
-            linear = torch.nn.Linear(W.shape[2], W.shape[1]).to(W.dtype)
-            linear.weight.data, linear.bias.data = W[s].detach().clone(), b[s].detach().clone()
+        for layer in rule.net.layers:
+            linear = torch.nn.Linear(layer.takes, layer.gives).to(layer.W.dtype)
+            linear.weight.data, linear.bias.data = layer.W[s].detach().clone(), layer.b[s].detach().clone()
             layers += [linear, nonlinear()]
         self.layers, (self.mean, self.std) = torch.nn.Sequential(*layers[:-1]), rule.net.normalise
 
