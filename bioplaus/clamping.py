@@ -32,13 +32,15 @@ class Clamp:
         out.clamped = out.post.lerp(target, self.strength)
 
 # %% ../nbs/04_clamping.ipynb #rule
-@register("hebb-clamp", equation="r_L* = one-hot, ΔW = ⟨(r* − mean over units) r₋ᵀ⟩", sees="pre, post, layer", paper="as in the seed course",
+@register("hebb-clamp", equation="r_L* = one-hot, ΔW = ⟨(r* − mean over units) r₋ᵀ⟩",
+          sees="pre, post, layer", paper="as in the seed course",
           lr=1.0, lr_adam=0.001, lr_deep=1.0)
 def hebb_clamp(net: MLP, strength: float = 1.0, smooth: float = 0.0, centre: str = "units") -> Rule:
     "Hebbian learning with the output held at the label."
     return Rule(net, Clamp(strength, smooth), Hebb(centre), output="softmax", bias=False)
 
-@register("covariance-clamp", equation="r_L* = one-hot, ΔW = cov(r*, r₋)", sees="pre, post, batch", paper="Sejnowski 1977, with a clamp",
+@register("covariance-clamp", equation="r_L* = one-hot, ΔW = cov(r*, r₋)",
+          sees="pre, post, batch", paper="Sejnowski 1977, with a clamp",
           lr=0.0018, lr_adam=3.2e-05, lr_deep=0.00032)
 def covariance_clamp(net: MLP, strength: float = 1.0, smooth: float = 0.0) -> Rule:
     "The covariance rule with the output held at the label."
@@ -46,7 +48,7 @@ def covariance_clamp(net: MLP, strength: float = 1.0, smooth: float = 0.0) -> Ru
 
 # %% ../nbs/04_clamping.ipynb #projection
 class TargetProjection(Teacher):
-    "Sends the one-hot target to every hidden layer through fixed random weights (Frenkel et al. 2021); `output` teaches the output layer."
+    "Sends the target to hidden layers through fixed random weights (Frenkel et al. 2021); `output` teaches the output."
     def __init__(self,
         net: MLP,
         output: Callable,       # the teacher of the output layer: (rule, phases, y)
@@ -55,7 +57,8 @@ class TargetProjection(Teacher):
         super().__init__()
         self.output, self.strength = output, real(strength, "strength of the target projection")
         for l, width in enumerate(net.sizes[1:-1]):
-            self.register_buffer(f"B{l + 1}", normal(net.seeds, (width, net.sizes[-1]), net.weights[0], "target projection", l))
+            B = normal(net.seeds, (width, net.sizes[-1]), net.weights[0], "target projection", l)
+            self.register_buffer(f"B{l + 1}", B)
 
     def forward(self, rule, phases, y):
         self.output(rule, phases, y)
@@ -90,12 +93,14 @@ class Settle:
             phase.pre, phase.post = pres(l, free), free[l]
             phase.pre_taught, phase.clamped = pres(l, held), held[l]
 
+# %% ../nbs/04_clamping.ipynb #seen-below
 def seen_below(rule, phases) -> Callable:
     "(layer, rates of all layers) → what the layer's synapses see of the one below, with the free pass's winners."
     def pres(l: int, rs: list[Tensor]) -> Tensor:
         return rule.layers[l].see(rs[l - 1], phases[l].seen.held).pre if l else phases[0].seen.pre
     return pres
 
+# %% ../nbs/04_clamping.ipynb #contrastive
 def contrastive(post_taught, pre_taught, post, pre, scale=1.0, sites=1):
     "⟨r* r₋*ᵀ⟩ − ⟨r r₋ᵀ⟩, times `scale`"
     return sites * scale * (mean_outer(post_taught, pre_taught) - mean_outer(post, pre))

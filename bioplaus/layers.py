@@ -39,6 +39,7 @@ class Activation:
 _NO_SLOPE = ("this rule sends errors through the activation of the units, and theirs has no derivative (or none that "
              "belongs to each unit alone): give Activation(f, df) with df(v, r) → φ′(v), or choose another activation.")
 
+# %% ../nbs/03_layers.ipynb #activations
 ACTIVATIONS = {
     "sigmoid": Activation(torch.sigmoid, lambda v, r: r * (1 - r)),
     "tanh": Activation(torch.tanh, lambda v, r: 1 - r * r),
@@ -88,8 +89,23 @@ def _recorded(between: Callable, r: Tensor, held, learn: bool) -> Seen:
             return torch.autograd.grad(pre, start, e, retain_graph=True, create_graph=outer)[0]
     return Seen(pre if outer else pre.detach(), back, held)
 
+# %% ../nbs/03_layers.ipynb #questions
+class _Questions(nn.Module):
+    "What is asked of every kind of layer."
+    def see(self, r: Tensor, held=None, learn: bool = False) -> Seen:
+        "What the synapses see of rates `r` below. `learn`: the free pass of a weight step, which may move statistics."
+        return Seen(r) if self.between is None else _recorded(self.between, r, held, learn)
+
+    def up(self, pre: Tensor, W: Tensor | None = None, b: Tensor | None = None) -> Tensor:
+        "v (S, R, out) of what the synapses see; given weights `W`, with these and biases `b` only."
+        raise NotImplementedError(f"{type(self).__name__} doesn't say what goes up: define up(pre, W=None, b=None).")
+
+    def down(self, e: Tensor, seen: Seen, W: Tensor | None = None) -> Tensor:
+        "The error of the rates below, (S, R₋, out₋), for an error `e` of v, (S, R, out), sent through `W`."
+        raise NotImplementedError(f"{type(self).__name__} doesn't say what comes down: define down(e, seen, W=None).")
+
 # %% ../nbs/03_layers.ipynb #layer
-class Layer(nn.Module):
+class Layer(_Questions):
     "S replicas of one set of synapses: weights W (S, out, fan) and biases b (S, out). A kind says how they are wired."
     sites = 1  # places at which each unit stands
 
@@ -105,18 +121,6 @@ class Layer(nn.Module):
         self.b = nn.Parameter(torch.zeros(replicas, out)) if bias else None
         self.between = between
         self.takes, self.gives = fan, out  # how many rates below and above, over all sites
-
-    def see(self, r: Tensor, held=None, learn: bool = False) -> Seen:
-        "What the synapses see of rates `r` below. `learn`: the free pass of a weight step, which may move statistics."
-        return Seen(r) if self.between is None else _recorded(self.between, r, held, learn)
-
-    def up(self, pre: Tensor, W: Tensor | None = None, b: Tensor | None = None) -> Tensor:
-        "v (S, R, out) of what the synapses see; given weights `W`, with these and biases `b` only."
-        raise NotImplementedError(f"{type(self).__name__} doesn't say what goes up: define up(pre, W=None, b=None).")
-
-    def down(self, e: Tensor, seen: Seen, W: Tensor | None = None) -> Tensor:
-        "The error of the rates below, (S, R₋, out₋), for an error `e` of v, (S, R, out), sent through `W`."
-        raise NotImplementedError(f"{type(self).__name__} doesn't say what comes down: define down(e, seen, W=None).")
 
     def start(self, s: int, scheme: Callable, g: torch.Generator):
         "Draw the first weights of replica `s` by a scheme in `INITS`."

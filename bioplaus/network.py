@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from .core import BadInput, choose, moved, stream, whole
-from .layers import ACTIVATIONS, INITS, Activation, Dense, Layer, Seen
+from .layers import ACTIVATIONS, INITS, Activation, Dense, Seen
 
 # %% ../nbs/04_network.ipynb #sizes
 def _checked_sizes(sizes) -> tuple[int, ...]:
@@ -32,8 +32,17 @@ def _checked_seeds(seed, replicas: int) -> list[int]:
                        "give one each, or a single number to count from.")
     return [whole(s, "seed", 0) for s in seed]
 
+# %% ../nbs/04_network.ipynb #older
+class _ReadsOlder(nn.Module):
+    "A network that reads what older versions wrote."
+    def _load_from_state_dict(self, state: dict, prefix: str, *args):
+        for l in range(self.depth):
+            for old, new in ((f"weights.{l}", f"layers.{l}.W"), (f"biases.{l}", f"layers.{l}.b")):
+                if prefix + old in state: state[prefix + new] = state.pop(prefix + old)
+        super()._load_from_state_dict(state, prefix, *args)
+
 # %% ../nbs/04_network.ipynb #stack
-class _Stack(nn.Module):
+class _Stack(_ReadsOlder):
     "What one can ask a network about itself."
     @property
     def weights(self) -> list[nn.Parameter]: return [layer.W for layer in self.layers]
@@ -58,13 +67,7 @@ class _Stack(nn.Module):
         mean, std = self.normalise or (0.0, 1.0)
         return (self.flat(x) - mean).div_(std)
 
-    def _load_from_state_dict(self, state: dict, prefix: str, *args):
-        for l in range(self.depth):
-            for old, new in ((f"weights.{l}", f"layers.{l}.W"), (f"biases.{l}", f"layers.{l}.b")):
-                if prefix + old in state: state[prefix + new] = state.pop(prefix + old)
-        super()._load_from_state_dict(state, prefix, *args)
-
-# %% ../nbs/04_network.ipynb #network
+# %% ../nbs/04_network.ipynb #checked-stack
 def _checked_stack(layers) -> nn.ModuleList:
     "Layers that fit on one another, all with as many replicas."
     layers = list(layers)
@@ -78,6 +81,7 @@ def _checked_stack(layers) -> nn.ModuleList:
                            "they must be as many.")
     return nn.ModuleList(layers)
 
+# %% ../nbs/04_network.ipynb #network
 class Network(_Stack):
     "Layers on one another, in as many replicas as there are seeds; replica s is the network of its own seed alone."
     def __init__(self,

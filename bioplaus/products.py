@@ -95,7 +95,7 @@ def project(
                        f"it takes rows of {M.shape[-2]}.")
     return affine(r, M.mT, bias)
 
-# %% ../nbs/02_products.ipynb #outer-sum
+# %% ../nbs/02_products.ipynb #sum-parts
 def _added(a, b):
     "The sum of two things, either of which may be None: nothing."
     return b if a is None else a if b is None else a + b
@@ -107,6 +107,7 @@ def _checked_scale(scale):
                        "(S, 1, 1) or (S, out, 1), or write the change out first, with .dense(W).")
     return scale
 
+# %% ../nbs/02_products.ipynb #outer-sum
 class _Sum:
     "What can be done with an `Outer` before it is computed."
     def __add__(self, other):
@@ -146,7 +147,7 @@ _ARITHMETIC = {"add": _Sum.__add__, "radd": _Sum.__add__, "mul": _Sum.__mul__, "
 
 # %% ../nbs/02_products.ipynb #outer-base
 class _Factors(_Sum):
-    "The factors of an `Outer`, and what happens when something asks for the numbers."
+    "The factors of an `Outer`."
     def __init__(self,
         terms: list,                # (scale or None, post (S, R, out), pre (S, R, in) or (R, in)), means over R rows
         rest: Tensor | None = None, # what is written out, (S, out, in)
@@ -168,24 +169,23 @@ class _Factors(_Sum):
         if len(posts) == 1: return posts[0], pres[0]
         return torch.cat(posts, 1), torch.cat([pre.expand(len(posts[0]), -1, -1) for pre in pres], 1)
 
+# %% ../nbs/02_products.ipynb #unwritten
+class _Unwritten(_Factors):
+    "What happens when something asks an `Outer` for the numbers."
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):
         name = func.__name__.strip("_")
         if name in _ARITHMETIC and isinstance(args[1], Outer): return _ARITHMETIC[name](args[1], args[0])
-        raise BadInput(f"{name!r} needs the numbers of a change of weights that is still in factors (`mean_outer` gives "
-                       "such): write it out first, with .dense(), or .dense(W) if it has a decay.")
+        raise BadInput(f"{name!r} needs the numbers of a change of weights that is still in factors (`mean_outer` "
+                       "gives such): write it out first, with .dense(), or .dense(W) if it has a decay.")
 
     def __getattr__(self, name):
         raise AttributeError(f"a change of weights in factors (`mean_outer` gives such) has no {name!r}: write it out "
                              "first, with .dense(), or .dense(W) if it has a decay.")
 
-# %% ../nbs/02_products.ipynb #outer
-class Outer(_Factors):
-    "A change of weights (S, out, in) that is not computed yet: Σ scale ⟨post preᵀ⟩ + rest − own ∘ W."
-    def minus_own(self, c) -> "Outer":
-        "Less c ∘ W, a decay of the weights that are there; c is a number, or (S, out): one for each unit."
-        return Outer(self.terms, self.rest, _added(self.own, c))
-
+# %% ../nbs/02_products.ipynb #written
+class _Written(_Unwritten):
+    "An `Outer` in numbers."
     def dense(self, W: Tensor | None = None) -> Tensor:
         "The change of weights `W` written out; without a decay it doesn't depend on them."
         return self._with_rest(_rows(*self.factors(1.0)) if self.terms else torch.zeros_like(self.rest), W, 1.0)
@@ -202,8 +202,15 @@ class Outer(_Factors):
         if W is None: raise BadInput("this change of weights has a decay, so it depends on them: give .dense(W).")
         return change.sub_(_column(self.own) * by * W)
 
+# %% ../nbs/02_products.ipynb #outer
+class Outer(_Written):
+    "A change of weights (S, out, in) that is not computed yet: Σ scale ⟨post preᵀ⟩ + rest − own ∘ W."
+    def minus_own(self, c) -> "Outer":
+        "Less c ∘ W, a decay of the weights that are there; c is a number, or (S, out): one for each unit."
+        return Outer(self.terms, self.rest, _added(self.own, c))
+
     def add_to(self, W: Tensor, lr=1.0) -> Tensor:
-        "Add lr times the change to weights `W`, in one pass over them if nothing is written out; lr is a number or (S,)."
+        "Add lr times the change to weights `W`, in one pass if nothing is written out; lr is a number or (S,)."
         rate, keep = _column(lr), 1.0
         if isinstance(self.own, Tensor) or isinstance(lr, Tensor) and self.own is not None:
             W.mul_(1 - rate * _column(self.own))
@@ -213,7 +220,7 @@ class Outer(_Factors):
         return W if self.rest is None else W.add_(rate * self.rest)
 
     def of_one(self, b: Tensor) -> Tensor | None:
-        "What it asks of biases (S, out), weights from a unit that is always 1; None where what is written out can't tell."
+        "What it asks of biases (S, out), weights from a unit that is always 1; None where something is written out."
         if self.rest is not None: return None
         change = sum(_spread(s, post).mean(-2) for s, post, _ in self.terms)
         return change if self.own is None else change - self.own * b

@@ -36,7 +36,8 @@ def relu_power(
     real(n, "power of the ReLU")
     def f(v):
         r = v.clamp(min=0)
-        return F.normalize((r / r.amax(-1, keepdim=True).clamp(min=1e-12)) ** n, dim=-1)  # the largest is 1 before the power, so nothing underflows
+        r = r / r.amax(-1, keepdim=True).clamp(min=1e-12)  # the largest is 1, so that its power doesn't underflow
+        return F.normalize(r ** n, dim=-1)
     return Activation(f, None)
 
 # %% ../nbs/04_readout.ipynb #start
@@ -68,10 +69,14 @@ def with_readout(
 ) -> Rule:
     "Hidden layers by `plasticity`, and a readout that is taught by its own output."
     choose(readout, ("delta", "hebb"), "readout")
-    if net.depth < 2: raise BadInput(f"this rule learns in hidden layers, and the sizes {net.sizes} have none; give at least one hidden size.")
-    teacher, last, output = (Readout(), Delta(), "identity") if readout == "delta" else (Clamp(), outstar, "softmax")
+    if net.depth < 2:
+        raise BadInput(f"this rule learns in hidden layers, and the sizes {net.sizes} have none; "
+                       "give at least one hidden size.")
+    by_error = readout == "delta"
+    teacher, last, output = (Readout(), Delta(), "identity") if by_error else (Clamp(), outstar, "softmax")
     if project: teacher = TargetProjection(net, teacher, project)
-    return Rule(net, teacher, [plasticity] * (net.depth - 1) + [last], output, bias=False, lr=None if readout == "delta" else (None, 0.1), **kind)
+    rates = None if by_error else (None, 0.1)  # the pace of counting depends on nothing
+    return Rule(net, teacher, [plasticity] * (net.depth - 1) + [last], output, bias=False, lr=rates, **kind)
 
 def competing(
     net: MLP,
@@ -82,25 +87,31 @@ def competing(
 ) -> Rule:
     "Competing hidden units: on the unit sphere, from near the mean image, read out through a power."
     hidden = relu_power({"delta": 8.0, "hebb": 25.0}.get(readout, 8.0) if power is None else power)
-    return with_readout(net, plasticity, readout, **({"schedule": "linear"} | more), hidden=hidden, inputs="unit-norm", start=near_the_mean)
+    more = {"schedule": "linear"} | more
+    return with_readout(net, plasticity, readout, **more, hidden=hidden, inputs="unit-norm", start=near_the_mean)
 
 # %% ../nbs/04_readout.ipynb #competitive
-@register("softhebb", equation="ΔWₖ = yₖ (x − uₖ Wₖ), y = softmax(u/τ); readout", sees="pre, post, own weight, layer, batch", paper="Moraitis et al. 2022",
+@register("softhebb", equation="ΔWₖ = yₖ (x − uₖ Wₖ), y = softmax(u/τ); readout",
+          sees="pre, post, own weight, layer, batch", paper="Moraitis et al. 2022",
           lr=(0.056, 100.0), lr_adam=(0.00056, 0.1))
-def softhebb(net: MLP, tau: float = 0.01, adapt: float = 0.0, power: float | None = None, readout: str = "delta", project: float = 0.0) -> Rule:
+def softhebb(net: MLP, tau: float = 0.01, adapt: float = 0.0, power: float | None = None, readout: str = "delta",
+             project: float = 0.0) -> Rule:
     "Soft winner-take-all Hebb on the unit sphere, with a readout."
     tau, adapt = real(tau, "tau, the temperature of the competition,", 1e-6), real(adapt, "adapt", most=16)
     return competing(net, partial(soft_hebb, tau=tau, adapt=adapt), readout, power, project=project)
 
-@register("hard-wta", equation="ΔWₖ = yₖ (x − Wₖ), y = 1 for the winner; readout", sees="pre, post, own weight, layer, batch", paper="Rumelhart & Zipser 1985",
+@register("hard-wta", equation="ΔWₖ = yₖ (x − Wₖ), y = 1 for the winner; readout",
+          sees="pre, post, own weight, layer, batch", paper="Rumelhart & Zipser 1985",
           lr=(0.032, 100.0), lr_adam=(0.001, 0.32))
 def hard_wta_rule(net: MLP, power: float | None = None, readout: str = "delta", project: float = 0.0) -> Rule:
     "Hard winner-take-all (online k-means) on the unit sphere, with a readout."
     return competing(net, hard_wta, readout, power, project=project)
 
-@register("krotov-hopfield", equation="ΔWₖ ∝ gₖ (x − uₖ Wₖ), g = 1, −Δ, 0 by rank; readout", sees="pre, post, own weight, layer, batch", paper="Krotov & Hopfield 2019",
+@register("krotov-hopfield", equation="ΔWₖ ∝ gₖ (x − uₖ Wₖ), g = 1, −Δ, 0 by rank; readout",
+          sees="pre, post, own weight, layer, batch", paper="Krotov & Hopfield 2019",
           lr=(0.018, 56.0), lr_adam=(0.0032, 0.1))
-def krotov_hopfield_rule(net: MLP, anti: float = 0.2, rank: int = 2, p: float = 2.0, power: float | None = None, readout: str = "delta", project: float = 0.0) -> Rule:
+def krotov_hopfield_rule(net: MLP, anti: float = 0.2, rank: int = 2, p: float = 2.0, power: float | None = None,
+                         readout: str = "delta", project: float = 0.0) -> Rule:
     "Competing hidden units, the runner-up unlearns; with a readout."
     anti, rank, p = real(anti, "anti", most=100), whole(rank, "rank", 2), real(p, "p", 1, 16)
     return competing(net, partial(krotov_hopfield, anti=anti, rank=rank, p=p), readout, power, project=project)
@@ -108,32 +119,37 @@ def krotov_hopfield_rule(net: MLP, anti: float = 0.2, rank: int = 2, p: float = 
 # %% ../nbs/04_readout.ipynb #spreading
 LINEAR = Activation(lambda v: v, None)
 
-@register("oja", equation="ΔW = ⟨y xᵀ⟩ − diag⟨y²⟩ W; readout", sees="pre, post, own weight", paper="Oja 1982",
+@register("oja", equation="ΔW = ⟨y xᵀ⟩ − diag⟨y²⟩ W; readout",
+          sees="pre, post, own weight", paper="Oja 1982",
           lr=(3.2e-08, 0.32), lr_adam=(3.2e-07, 0.0032))
 def oja_rule(net: MLP, readout: str = "delta") -> Rule:
     "Oja's rule in every hidden unit (all find the same component), with a readout."
     return with_readout(net, oja, readout, hidden=LINEAR, start=unbiased)
 
-@register("oja-subspace", equation="ΔW = ⟨y xᵀ⟩ − ⟨y yᵀ⟩ W; readout", sees="pre, post, own weight, layer", paper="Oja 1989",
+@register("oja-subspace", equation="ΔW = ⟨y xᵀ⟩ − ⟨y yᵀ⟩ W; readout",
+          sees="pre, post, own weight, layer", paper="Oja 1989",
           lr=(0.0018, 0.018), lr_adam=(0.0018, 0.0018))
 def oja_subspace_rule(net: MLP, readout: str = "delta") -> Rule:
     "Oja's subspace rule (linear units span the leading components), with a readout."
     return with_readout(net, oja_subspace, readout, hidden=LINEAR, start=unbiased)
 
-@register("sanger", equation="ΔW = ⟨y xᵀ⟩ − tril⟨y yᵀ⟩ W; readout", sees="pre, post, own weight, layer", paper="Sanger 1989",
+@register("sanger", equation="ΔW = ⟨y xᵀ⟩ − tril⟨y yᵀ⟩ W; readout",
+          sees="pre, post, own weight, layer", paper="Sanger 1989",
           lr=(0.00056, 0.018), lr_adam=(0.001, 0.0032))
 def sanger_rule(net: MLP, readout: str = "delta") -> Rule:
     "Sanger's rule (units find the components in order), with a readout."
     return with_readout(net, sanger, readout, hidden=LINEAR, start=unbiased)
 
-@register("bcm", equation="ΔW = ⟨y (y − θ) xᵀ⟩, θ a running mean of y²; readout", sees="pre, post, batch", paper="Bienenstock, Cooper & Munro 1982",
+@register("bcm", equation="ΔW = ⟨y (y − θ) xᵀ⟩, θ a running mean of y²; readout",
+          sees="pre, post, batch", paper="Bienenstock, Cooper & Munro 1982",
           lr=(0.001, 560.0), lr_adam=(5.6e-07, 0.24))
 def bcm_rule(net: MLP, rate: float = 0.1, readout: str = "delta") -> Rule:
     "Hebb with a sliding threshold, in rectified units, with a readout."
     return with_readout(net, BCM(rate), readout, hidden=ACTIVATIONS["relu"], inputs="unit-norm", start=unbiased)
 
 # %% ../nbs/04_readout.ipynb #hybrids
-@register("hebb-backprop", equation="hidden ΔW = Hebb; readout ΔW = ⟨(t − softmax(v)) r₋ᵀ⟩", sees="pre, post, layer", paper="the seed course's hybrid",
+@register("hebb-backprop", equation="hidden ΔW = Hebb; readout ΔW = ⟨(t − softmax(v)) r₋ᵀ⟩",
+          sees="pre, post, layer", paper="the seed course's hybrid",
           lr=(1e-06, 0.18), lr_adam=(1.8e-07, 0.1), lr_deep=(3.2e-08, 3.2))
 def hebb_backprop(net: MLP, centre: str = "units") -> Rule:
     "Hebbian hidden layers, and a readout with its own error."
@@ -143,14 +159,17 @@ def mixed(drive, post, pre, share=0.1, centre="units", sites=1):
     "(1 − share) Hebb + share × error"
     return (1 - share) * HEBB[centre](post, pre) + share * sites * mean_outer(drive, pre)
 
-@register("hebb-mixed", equation="hidden ΔW = (1 − s) Hebb + s ⟨(v* − v̂) r₋ᵀ⟩", sees="pre, post, layer, transported weights", paper="as in the seed course's plan",
+@register("hebb-mixed", equation="hidden ΔW = (1 − s) Hebb + s ⟨(v* − v̂) r₋ᵀ⟩",
+          sees="pre, post, layer, transported weights", paper="as in the seed course's plan",
           lr=(3.2e-06, 0.18), lr_adam=(2.4e-07, 0.1), lr_deep=(1e-06, 0.3))
 def hebb_mixed(net: MLP, share: float = 0.1, centre: str = "units") -> Rule:
     "Hebb plus a share of the backpropagated error in hidden layers; the readout by its own error."
-    below = partial(mixed, share=real(share, "share of the error", most=1), centre=choose(centre, HEBB, "centring of Hebb"))
+    share, centre = real(share, "share of the error", most=1), choose(centre, HEBB, "centring of Hebb")
+    below = partial(mixed, share=share, centre=centre)
     return Rule(net, Backprop(), [below] * (net.depth - 1) + [Delta()])
 
-@register("pretrain", equation="first half: hidden ΔW of an unsupervised rule; second half: its readout", sees="pre, post, own weight, layer, batch", paper="Krotov & Hopfield 2019; Moraitis et al. 2022",
+@register("pretrain", equation="first half: hidden ΔW of an unsupervised rule; second half: its readout",
+          sees="pre, post, own weight, layer, batch", paper="Krotov & Hopfield 2019; Moraitis et al. 2022",
           lr=(0.56, 100.0), lr_adam=(0.001, 0.32))
 def pretrain(net: MLP, by: str = "softhebb", readout: str = "delta") -> Rule:
     "Unsupervised learning first, then a readout of what was learnt."
@@ -159,32 +178,38 @@ def pretrain(net: MLP, by: str = "softhebb", readout: str = "delta") -> Rule:
     return rule
 
 # %% ../nbs/04_readout.ipynb #controls
-@register("frozen", equation="hidden ΔW = 0; readout", sees="pre, post", paper="a control",
+@register("frozen", equation="hidden ΔW = 0; readout",
+          sees="pre, post", paper="a control",
           lr=(1.0, 0.18), lr_adam=(0.001, 0.1), lr_deep=(1.0, 3.2))
 def frozen(net: MLP, readout: str = "delta") -> Rule:
     "Random hidden layers that never learn, with a readout."
     return with_readout(net, None, readout)
 
-@register("frozen-softhebb", equation="hidden ΔW = 0, start and activation of SoftHebb; readout", sees="pre, post", paper="a control",
+@register("frozen-softhebb", equation="hidden ΔW = 0, start and activation of SoftHebb; readout",
+          sees="pre, post", paper="a control",
           lr=(1.0, 100.0), lr_adam=(0.001, 0.56))
 def frozen_softhebb(net: MLP, power: float | None = None, readout: str = "delta") -> Rule:
     "SoftHebb's hidden layers as they start, never learning, with a readout."
     return competing(net, None, readout, power)
 
-@register("linear", equation="ΔW = ⟨(t − softmax(v)) xᵀ⟩ on pixels", sees="pre, post", paper="a control",
+@register("linear", equation="ΔW = ⟨(t − softmax(v)) xᵀ⟩ on pixels",
+          sees="pre, post", paper="a control",
           lr=0.01, lr_adam=0.00056)
 def linear(net: MLP) -> Rule:
     "A readout on the pixels, without any hidden layer."
-    pixels = MLP((net.sizes[0], net.sizes[-1]), replicas=net.replicas, seed=net.seeds, bias=net.bias, normalise=net.normalise)
-    return Rule(pixels, Readout(), Delta())
+    kind = {"replicas": net.replicas, "seed": net.seeds, "bias": net.bias, "normalise": net.normalise}
+    return Rule(MLP((net.sizes[0], net.sizes[-1]), **kind), Readout(), Delta())
 
+# %% ../nbs/04_readout.ipynb #shuffled
 class Shuffled(Backprop):
     "Backprop with each image's label taken from its neighbour in the batch."
-    misleads, least_batch = True, 2  # chance is what is expected of it; alone in a batch, an image would keep its label
+    misleads = True  # chance is what is expected of it
+    least_batch = 2  # alone in a batch, an image would keep its label
 
     def __call__(self, rule, phases, y): super().__call__(rule, phases, y.roll(1, -1))
 
-@register("shuffled", equation="backprop, labels shuffled", sees="pre, post, batch, transported weights", paper="a control",
+@register("shuffled", equation="backprop, labels shuffled",
+          sees="pre, post, batch, transported weights", paper="a control",
           lr=0.56, lr_adam=0.0018, lr_deep=0.18)
 def shuffled(net: MLP) -> Rule:
     "Backprop on shuffled labels: whatever it reaches is chance."

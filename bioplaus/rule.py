@@ -21,10 +21,10 @@ from .products import Outer, mean_outer
 
 _all_ = ["register", "rules"]  # what a notebook that adds a rule needs, in one import
 
-# %% ../nbs/05_rule.ipynb #phase
+# %% ../nbs/05_rule.ipynb #values
 @dataclass
-class Phase:
-    "What there is to see at one layer's synapses, free and taught."
+class _Values:
+    "What is known at one layer's synapses: the free pass, and what the teacher filled in."
     pre: Tensor                       # r₋, activity of the layer below
     v: Tensor                         # W r₋ + b
     post: Tensor                      # φ(v)
@@ -43,6 +43,9 @@ class Phase:
         if self.pre_taught is None: self.pre_taught = self.pre
         if self.v_hat is None: self.v_hat = self.v
 
+# %% ../nbs/05_rule.ipynb #phase
+class Phase(_Values):
+    "What there is to see at one layer's synapses, free and taught."
     @property
     def current(self) -> Tensor: return self.v if self.bias is None else self.v - self.bias.unsqueeze(-2)
     @property
@@ -208,7 +211,7 @@ INPUTS = {  # what a network is shown of its pixels
 
 # %% ../nbs/05_rule.ipynb #answers
 class _Answers(nn.Module):
-    "The half of a `Rule` that answers."
+    "The part of a `Rule` that answers."
     @property
     def layers(self) -> list[Layer]: return self.net.layers
     @property
@@ -237,9 +240,9 @@ class _Answers(nn.Module):
         *hidden, output = self.free(self.transform(x))
         return [state.r for state in hidden] + [output.v]
 
-# %% ../nbs/05_rule.ipynb #learns
-class _Learns(_Answers):
-    "The half of a `Rule` that learns."
+# %% ../nbs/05_rule.ipynb #taught
+class _Taught(_Answers):
+    "The part of a `Rule` that is taught."
     def phases(self, z: Tensor, y: Tensor) -> list[Phase]:
         "One `Phase` for each layer: a free pass over what the network is shown, then the teacher."
         phases = [Phase(s.seen.pre, s.v, s.r, act.f, bias=layer.b, seen=s.seen, sites=layer.sites)
@@ -251,6 +254,9 @@ class _Learns(_Answers):
         "The phases of each weight step on a batch, one after the other; most rules take one step."
         yield self.phases(z, y)
 
+# %% ../nbs/05_rule.ipynb #learns
+class _Learns(_Taught):
+    "The part of a `Rule` that learns."
     def change(self, l: int, phase: Phase, W: Tensor) -> Outer | Tensor:
         "What layer `l`'s plasticity asks of weights `W`: the layer's own, or others that learn alike."
         return _asked(self.plasticity[l], l, phase, self.sight[l], W)
@@ -319,8 +325,9 @@ class _Steps(_Learns):
         "Optimiser groups, one for each layer that learns; `lr` is one rate for all, or a list with one for each layer."
         return _groups(self, lr)
 
-_SEVERAL = ("this rule makes several weight steps on a batch, so its gradients can't be left for an optimiser to use once: "
-            "give rule(x, y, apply=...) a function of {parameter: change} that makes each step, or train it with fit.")
+_SEVERAL = ("this rule makes several weight steps on a batch, so its gradients can't be left for an optimiser to use "
+            "once: give rule(x, y, apply=...) a function of {parameter: change} that makes each step, or train it with "
+            "fit.")
 
 # %% ../nbs/05_rule.ipynb #rule
 class Rule(_Steps):
