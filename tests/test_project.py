@@ -1,5 +1,5 @@
-"""What the repository says about itself: workflows, citation, changelog."""
-import configparser, json, re, shutil, subprocess, sys
+"""What the repository says about itself: workflows, citation, changelog, the list of faults."""
+import configparser, json, re, shutil, subprocess, sys, tomllib
 from importlib.resources import files
 from pathlib import Path
 
@@ -99,6 +99,17 @@ def test_changelog_is_nbdevs():
     "nbdev_changelog writes new releases after the marker."
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert text.startswith("# Release notes\n\n<!-- do not remove -->\n") and f"\n## {INI['version']}\n" in text
+
+
+def test_every_fault_has_its_place_and_its_test():
+    "That each is caught is tried once a week: tools/mutants.py."
+    done = subprocess.run([sys.executable, "tools/mutants.py", "--list"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    faults = tomllib.loads((ROOT / "tools" / "mutants.toml").read_text(encoding="utf-8"))["fault"]
+    assert len(faults) >= 28 and len({f["name"] for f in faults}) == len(faults)
+    for test in {t for f in faults for t in f["caught_by"] if not t.startswith("nb:")}:
+        file, name = test.split(":")
+        assert f"def test_{name}(" in (ROOT / "tests" / f"test_{file}.py").read_text(encoding="utf-8"), test
 
 
 def test_the_landing_page_says_what_the_bench_measured():
