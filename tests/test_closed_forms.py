@@ -1,5 +1,6 @@
 """Fixed points, data, noise, attacks, measures and keys against what can be worked out by hand, in seconds."""
 import copy
+from dataclasses import replace
 
 import numpy as np, pandas as pd, pytest, torch
 from bioplaus.attacks import APGD, FGSM, MIFGSM, PGD, RandomSign, Square, lead, worst_case
@@ -18,7 +19,8 @@ from bioplaus.updates import pair_means
 from torch.testing import assert_close
 
 
-def normal(*shape, seed=0): return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +126,8 @@ def test_severities_are_the_levels_in_order():
             assert perturbation(f"{name}@{severity}").level == level
 
 
-@pytest.mark.parametrize("name", [n for n, k in PERTURBATIONS.items() if isinstance(k, type) and issubclass(k, Corruption)])
+@pytest.mark.parametrize("name", [n for n, k in PERTURBATIONS.items()
+                                  if isinstance(k, type) and issubclass(k, Corruption)])
 def test_corrupted_pixels_stay_pixels(name, digits):
     z = corrupted(digits.x_test[:50], f"{name}@5")
     assert z.min() >= 0 and z.max() <= 1 and not z.equal(digits.x_test[:50])
@@ -146,8 +149,11 @@ def test_every_part_of_an_address_counts():
 
 # Attacks and margins
 
-@pytest.mark.parametrize("attack", [FGSM(0.1), RandomSign(0.1), PGD(0.1), MIFGSM(0.1), APGD(0.1), Square(0.1, 20), PGD(0.7, "l2"),
-                                    APGD(0.7, "l2"), PGD(0.1, early=False), PGD(0.7, "l2", early=False)], ids=repr)
+ATTACKS = [FGSM(0.1), RandomSign(0.1), PGD(0.1), PGD(0.1, early=False), MIFGSM(0.1), APGD(0.1), Square(0.1, 20),
+           PGD(0.7, "l2"), PGD(0.7, "l2", early=False), APGD(0.7, "l2")]
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=repr)
 def test_attacks_stay_in_their_ball_and_in_the_box(attack, digits):
     x, y = digits.x_test[:40], digits.y_test[:40]
     z = attack(linear(digits), x, y, stream(0))
@@ -168,13 +174,13 @@ def by_margin(task):
     logits, own = rule.predict(x).detach(), y.expand(2, 40)
     steep = (W[:, None] - torch.stack([W[s, y] for s in range(2)])[:, :, None]).norm(dim=-1)
     far = (logits.gather(-1, own[..., None]) - logits) / steep
-    return rule, x, y, far.scatter(-1, own[..., None], torch.inf)
+    return (rule, x, y), far.scatter(-1, own[..., None], torch.inf)
 
 
 def test_the_linear_margin_of_linear_networks(digits):
     "The nearest of all boundaries, and 0 for a wrong answer."
-    rule, x, y, far = by_margin(digits)
-    assert_close(linear_margin(rule, x, y), far.amin(-1).clamp(min=0).median(-1).values, rtol=1e-4, atol=1e-6)
+    (rule, *batch), far = by_margin(digits)
+    assert_close(linear_margin(rule, *batch), far.amin(-1).clamp(min=0).median(-1).values, rtol=1e-4, atol=1e-6)
 
 
 def test_fgsm_on_two_classes_of_a_linear_network_is_the_worst_there_is(digits):
@@ -219,7 +225,8 @@ def test_relative_corruption_errors():
     "Errors at two levels: .3 and .5 from .1 (sum .8, above clean .6); the reference's .2 and .4 from .2 (.6, .2)."
     rows = [(r, lv, a) for r, accuracies in (("mine", (0.9, 0.7, 0.5)), ("backprop", (0.8, 0.8, 0.6)))
             for lv, a in enumerate(accuracies)]
-    results = pd.DataFrame(rows, columns=["rule", "level", "accuracy"]).assign(kind="corruption", perturbation="fog", seed=0)
+    results = pd.DataFrame(rows, columns=["rule", "level", "accuracy"])
+    results = results.assign(kind="corruption", perturbation="fog", seed=0)
     found = corruption_error(results).set_index("rule").loc["mine"]
     np.testing.assert_allclose([found.error, found.relative], [0.8 / 0.6, 0.6 / 0.2])
 
@@ -230,10 +237,10 @@ def test_history_holds_validation_and_training_images_only(digits):
     "Test images that are all wrong change nothing."
     wrong = copy.copy(digits)
     object.__setattr__(wrong, "y_test", (digits.y_test + 1) % 10)
-    histories = [fit(linear(digits), t, 1, 0.01, progress=False).history.drop(columns="seconds") for t in (digits, wrong)]
-    pd.testing.assert_frame_equal(*histories)
-    run = fit(linear(digits), digits, 1, 0.01, progress=False)
-    assert_close(torch.tensor(run.final.valid_accuracy), run.evaluate(digits.x_valid, digits.y_valid)["accuracy"].double())
+    run, other = (fit(linear(digits), t, 1, 0.01, progress=False) for t in (digits, wrong))
+    pd.testing.assert_frame_equal(*(r.history.drop(columns="seconds") for r in (run, other)))
+    found = run.evaluate(digits.x_valid, digits.y_valid)["accuracy"]
+    assert_close(torch.tensor(run.final.valid_accuracy), found.double())
 
 
 def test_every_epoch_has_an_order_of_its_own(digits):
@@ -259,7 +266,7 @@ def test_a_rule_that_was_rewritten_is_another_rule(digits, tmp_path):
 
 def test_a_study_of_other_seeds_is_another_study(tmp_path):
     "Said before anything is computed, with the name of the setting."
-    first = Study(("linear",), ("digits",), (2,), seeds=1, epochs=1, perturbations=())
-    run_study(first, tmp_path, progress=False)
+    study = Study(("linear",), ("digits",), (2,), seeds=1, epochs=1, perturbations=())
+    run_study(study, tmp_path, progress=False)
     with pytest.raises(OtherSettings, match="holds a study with other settings .*seed: 0 there, 5 here"):
-        run_study(Study(("linear",), ("digits",), (2,), seeds=1, seed=5, epochs=1, perturbations=()), tmp_path, progress=False)
+        run_study(replace(study, seed=5), tmp_path, progress=False)

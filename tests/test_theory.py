@@ -13,7 +13,7 @@ SIZES = (5, 4, 4, 3)  # a square layer among them, where a transposed weight fit
 SMOOTH = [name for name, act in ACTIVATIONS.items() if act.df and name != "relu"]
 
 
-def network(sizes=SIZES, act="tanh", **settings): return MLP(sizes, act=act, **{"replicas": 2, "seed": 3} | settings).double()
+def network(sizes=SIZES, act="tanh"): return MLP(sizes, act=act, replicas=2, seed=3).double()
 
 
 def samples(n=6, sizes=SIZES, seed=0):

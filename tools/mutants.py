@@ -1,12 +1,12 @@
 """Is every fault caught?   python tools/mutants.py [--list] [--only NAME ...] [--no-baseline]
 
 Faults that somebody could make (a sign, a transposed weight, a mean over replicas, the wrong tail of a p value, ...)
-stand in tools/mutants.toml. Each is put into a copy of the package and of its notebook, and the tests that should notice
-are run on the copy. Exit code 1: a fault survived, or a test fails without any fault. It takes a quarter of an hour of
-one core.
+stand in tools/mutants.toml. Each is put into a copy of the package and of its notebook, and the tests that should
+notice are run on the copy. Exit code 1: a fault survived, or a test fails without any fault. It takes a quarter of an
+hour of one core, and needs the extra `oracles`.
 
-The place of a fault is a piece of text that stands once in all modules, whatever white space is between its words; so it
-moves with the code. Exit code 2, and a line for each, where that is no longer true: mend tools/mutants.toml.
+The place of a fault is a piece of text that stands once in all modules, whatever white space is between its words; so
+it moves with the code. Exit code 2, and a line for each, where that is no longer true: mend tools/mutants.toml.
 """
 import argparse, json, os, re, shutil, signal, subprocess, sys, tempfile, time, tomllib
 from pathlib import Path
@@ -161,7 +161,8 @@ def main() -> int:
     done = []
     for row in rows(chosen, a.timeout, not a.no_baseline):
         done.append(row)
-        print("{fault:40} {who:60} {seconds:3.0f} s  {why:.120}".format(who=row["test"] or "SURVIVED", **row), flush=True)
+        who = row["test"] or "SURVIVED"
+        print(f"{row['fault']:40} {who:60} {row['seconds']:3.0f} s  {row['why']:.120}", flush=True)
     left = [r["fault"] for r in done if not r["test"]]
     print(f"\n{len(done) - len(left)} of {len(chosen)} faults caught" + "".join(f"\nSURVIVED: {name}" for name in left))
     return int(len(done) - len(left) < len(chosen))
