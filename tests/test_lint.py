@@ -1,4 +1,4 @@
-"""The checks of tools/lint.py that ruff has no word for, on cells with and without a fault; and that counts only fall."""
+"""The checks of tools/lint.py that ruff has no word for, on cells with and without a fault; and counts only fall."""
 import json, sys
 from pathlib import Path
 
