@@ -1,4 +1,4 @@
-"""What the repository says about itself: workflows, citation, changelog, the list of faults."""
+"""What the repository says about itself: workflows, issue templates, citation, changelog, lists of tests and of faults."""
 import configparser, json, re, shutil, subprocess, sys, tomllib
 from importlib.resources import files
 from pathlib import Path
@@ -36,6 +36,11 @@ def typed(value):
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
 def test_workflows_fit_the_schema(path): check(typed(loaded(path)), "github-workflows")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")), ids=lambda p: p.stem)
+def test_issue_templates_fit_the_schema(path):
+    check(typed(loaded(path)), "github-issue-config" if path.stem == "config" else "github-issue-forms")
 
 
 def test_the_schema_is_strict_enough():
@@ -99,6 +104,11 @@ def test_changelog_is_nbdevs():
     "nbdev_changelog writes new releases after the marker."
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert text.startswith("# Release notes\n\n<!-- do not remove -->\n") and f"\n## {INI['version']}\n" in text
+
+
+def test_every_test_file_says_what_it_is_held_against():
+    page = (ROOT / "tests" / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`(test_\w+\.py)`", page)) == {f.name for f in (ROOT / "tests").glob("test_*.py")}
 
 
 def test_every_fault_has_its_place_and_its_test():
