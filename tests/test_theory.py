@@ -3,10 +3,11 @@ expectations over noise, and replicas that know nothing of each other."""
 import pytest, torch
 from bioplaus.control import Control, Controller
 from bioplaus.core import cards
+from bioplaus.data import from_tensors
 from bioplaus.microcircuit import Microcircuit
 from bioplaus.network import ACTIVATIONS, MLP
 from bioplaus.rule import LOSSES, Delta, Rule, make_rule
-from bioplaus.training import checked_settings, make_optimizer, scheduled, stepper
+from bioplaus.training import fit
 from torch.testing import assert_close
 
 SIZES = (5, 4, 4, 3)  # a square layer among them, where a transposed weight fits as well
@@ -21,16 +22,21 @@ def samples(n=6, sizes=SIZES, seed=0):
     return torch.rand(n, sizes[0], generator=g, dtype=torch.float64), torch.arange(n) % sizes[-1]
 
 
+def learning(rule):
+    "Weights, then biases."
+    return [*rule.net.weights, *rule.net.biases]
+
+
 def changes(rule, x, y):
     "What the rule asks of each weight and bias."
     rule(x, y)
-    return [-p.grad.clone() for p in rule.net.parameters()]
+    return [-p.grad.clone() for p in learning(rule)]
 
 
 def descent(rule, x, y, loss="cross-entropy"):
     "Minus the gradient of each replica's mean loss, by autograd."
     total = LOSSES[loss].value(rule.predict(x), y).mean(-1).sum()
-    return [-g for g in torch.autograd.grad(total, list(rule.net.parameters()))]
+    return [-g for g in torch.autograd.grad(total, learning(rule))]
 
 
 def cosines(a, b): return [torch.cosine_similarity(u.flatten(1), v.flatten(1)) for u, v in zip(a, b)]
@@ -53,9 +59,9 @@ def test_replicas_learn_as_if_alone(name):
         found = []
         for seed in (1, 2):
             rule(*samples(seed=seed))
-            found.append([p.grad.clone() for p in rule.net.parameters() if p.grad is not None])
+            found.append([p.grad.clone() for p in learning(rule) if p.grad is not None])
             with torch.no_grad():
-                for p in rule.net.parameters():
+                for p in learning(rule):
                     if p.grad is not None: p.sub_(0.1 * p.grad)
         return found
     stack, alone = stepped([7, 8, 9]), stepped([8])
@@ -175,21 +181,21 @@ def test_node_perturbation_is_the_gradient_on_average(options):
 
 
 def test_node_perturbation_is_as_noisy_as_theory_says():
-    "⟨(L_ξ − L₀)² ξ²⟩ / σ⁴ = |g|² + 2gᵢ²: less gᵢ² that is |g|² + gᵢ² for each bias, with g the error at every unit."
+    "Variance of (L_ξ − L₀) ξ / σ²: |g|² + gᵢ², with g the error at every unit; each image's own loss is its L₀."
     rule, n = make_rule("node-perturbation", network(), sigma=1e-3), 20_000
-    x, y = samples(1)
-    errors = torch.cat(descent(rule, x, y)[rule.net.depth:], -1)  # of one image, a bias's gradient is its unit's error
-    phases = rule.phases(rule.transform(x.expand(n, -1)), y.expand(n))
-    each = torch.cat([p.modulator.unsqueeze(-1) * p.drive for p in phases], -1)
-    theory = errors.square().sum(-1, keepdim=True) + errors.square()
-    assert_close(each.var(1), theory, rtol=0.15, atol=0.0)
+    x, y = samples(3)
+    each = [torch.cat(descent(rule, x[[i]], y[[i]])[rule.net.depth:], -1) for i in range(3)]  # of units, as of biases
+    errors = torch.stack(each, 1)
+    phases = rule.phases(rule.transform(x.repeat(n, 1)), y.repeat(n))
+    learnt = torch.cat([p.modulator.unsqueeze(-1) * p.drive for p in phases], -1).unflatten(1, (n, 3))
+    assert_close(learnt.var(1), errors.square().sum(-1, keepdim=True) + errors.square(), rtol=0.15, atol=0.0)
 
 
 @pytest.mark.parametrize("antithetic", [False, True])
 def test_weight_perturbation_is_the_slope_along_its_noise(antithetic):
     "−(g·Ψ) Ψ / σ² for a small Ψ, the same whether the other side is 0 or −Ψ."
     rule, batch = make_rule("weight-perturbation", network(), sigma=1e-5, antithetic=antithetic), samples()
-    noise = rule.teacher.noise(list(rule.net.parameters()))
+    noise = rule.teacher.noise(learning(rule))
     slope = sum((g * n).flatten(1).sum(1) for g, n in zip(descent(rule, *batch), noise))
     expected = [slope.view(-1, *[1] * (n.dim() - 1)) * n / 1e-10 for n in noise]
     assert_close(changes(rule, *batch), expected, rtol=1e-3, atol=1e-4)
@@ -207,16 +213,15 @@ def test_reward_teaches_nothing_where_it_is_as_usual():
 
 
 def test_each_layer_and_replica_takes_its_own_step():
-    "Rates (replicas, layers) under SGD with a falling schedule: W − lr · factor · gradient, by hand."
-    rule, batch = make_rule("backprop", network()), samples()
-    lr = torch.tensor([[0.1, 0.2, 0.3], [1.0, 2.0, 3.0]], dtype=torch.float64)
-    settings = checked_settings(rule, 1, lr, 3, "sgd", None, None, "linear")
-    optimizer = make_optimizer(rule, "sgd", settings.lr)
-    step = scheduled(stepper(optimizer, settings.replica_lr), optimizer, "linear", 0, 4)
-    for done in range(4):
-        before, way = [p.detach().clone() for p in rule.net.parameters()], descent(rule, *batch)
-        rule(*batch)
-        step()
-        for i, (p, was, g) in enumerate(zip(rule.net.parameters(), before, way)):
-            rates = lr[:, i % rule.net.depth].view(-1, *[1] * (p.dim() - 1))
-            assert_close(p.detach(), was + (1 - done / 4) * rates * g, rtol=1e-6, atol=1e-9)
+    "Rates (replicas, layers) on a falling schedule, one batch an epoch: W + lr · (1 − t/4) · descent, by hand."
+    x, y = samples(60)
+    task = from_tensors(x, y, x, y, device="cpu")
+    rule, lr, seen = make_rule("backprop", network()), torch.tensor([[0.1, 0.2, 0.3], [1.0, 2.0, 3.0]]), []
+    def watch(run):
+        way = descent(run.rule, task.x_train.double(), task.y_train)
+        seen.append(([p.detach().clone() for p in learning(run.rule)], way))
+    fit(rule, task, 4, lr, len(task.y_train), schedule="linear", callbacks=[watch], progress=False, warn=False)
+    for t, ((before, way), (after, _)) in enumerate(zip(seen, seen[1:])):
+        rates = [lr[:, i % 3].view(-1, *[1] * (p.dim() - 1)) for i, p in enumerate(before)]
+        assert_close(after, [p + (1 - t / 4) * r * g for p, r, g in zip(before, rates, way)], rtol=1e-5, atol=1e-8)
+    assert len(seen) == 5
