@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 NBDEV_TEST = str(Path(sys.executable).with_name("nbdev_test"))
+EXPORT = re.compile(r"^#\|\s*exports?\b", re.M)
 COPIED = ("bioplaus", "nbs", "tests", "tools", "settings.ini", "pytest.ini", "_quarto.yml")
 
 
@@ -63,12 +64,12 @@ def inject(folder: Path, module: str, fault: Fault) -> dict[Path, bytes]:
     before = {f: f.read_bytes() for f in files}
     code = broken(files[0].read_text(encoding="utf-8"), fault)
     compile(code, module, "exec")
-    files[0].write_text(code, encoding="utf-8")
     nb = json.loads(files[1].read_text(encoding="utf-8"))
-    for cell in nb["cells"]:
-        source = "".join(cell["source"])
-        if cell["cell_type"] == "code" and re.search(r"^#\|\s*exports?\b", source, re.M):
-            cell["source"] = broken(source, fault).splitlines(keepends=True)
+    exported = [c for c in nb["cells"] if c["cell_type"] == "code" and EXPORT.search("".join(c["source"]))]
+    holding = [c for c in exported if places("".join(c["source"]), fault.was)]
+    if len(holding) != 1: raise LookupError(f"{fault.name!r}: in {files[1].name}, {len(holding)} cells hold its text")
+    holding[0]["source"] = broken("".join(holding[0]["source"]), fault).splitlines(keepends=True)
+    files[0].write_text(code, encoding="utf-8")
     files[1].write_text(json.dumps(nb), encoding="utf-8")
     return before
 
