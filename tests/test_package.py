@@ -61,6 +61,11 @@ def test_carries_its_data_with_their_licence():
     assert "Attribution-ShareAlike 3.0" in (folder / "LICENSE-mnist.txt").read_text()
 
 
+def test_says_that_it_has_types():
+    "PEP 561: without this file, type checkers take everything from the package as unknown."
+    assert (files("bioplaus") / "py.typed").is_file()
+
+
 def test_every_rule_runs_in_a_study_and_from_the_shell():
     from bioplaus.core import cards
     from bioplaus.study import compare

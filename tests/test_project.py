@@ -1,5 +1,5 @@
-"""What the repository says about itself: workflows, citation, changelog."""
-import configparser, json, re, shutil, subprocess, sys
+"""What the repository says about itself: workflows, templates, citation, changelog, maps of rooms, tests and faults."""
+import configparser, json, re, shutil, subprocess, sys, tomllib
 from importlib.resources import files
 from pathlib import Path
 
@@ -36,6 +36,11 @@ def typed(value):
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
 def test_workflows_fit_the_schema(path): check(typed(loaded(path)), "github-workflows")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")), ids=lambda p: p.stem)
+def test_issue_templates_fit_the_schema(path):
+    check(typed(loaded(path)), "github-issue-config" if path.stem == "config" else "github-issue-forms")
 
 
 def test_the_schema_is_strict_enough():
@@ -99,6 +104,32 @@ def test_changelog_is_nbdevs():
     "nbdev_changelog writes new releases after the marker."
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert text.startswith("# Release notes\n\n<!-- do not remove -->\n") and f"\n## {INI['version']}\n" in text
+
+
+def test_the_map_names_every_room():
+    "Each module stands in the picture and in the table of CONTRIBUTING.md; and nothing else does."
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    page = page.partition("## Where things are")[2].partition("\n## ")[0]
+    modules = {f.stem for f in (ROOT / "bioplaus").glob("*.py") if not f.stem.startswith("_")}
+    rows = [line.split(" | ")[1] for line in page.splitlines() if line.startswith("| ")]
+    assert {w for r in rows for w in re.findall(r"`(\w+)`", r)} == modules
+    assert modules <= set(re.findall(r"\w+", page.split("```")[1]))
+
+
+def test_every_test_file_says_what_it_is_held_against():
+    page = (ROOT / "tests" / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`(test_\w+\.py)`", page)) == {f.name for f in (ROOT / "tests").glob("test_*.py")}
+
+
+def test_every_fault_has_its_place_and_its_test():
+    "That each is caught is tried once a week: tools/mutants.py."
+    done = subprocess.run([sys.executable, "tools/mutants.py", "--list"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    faults = tomllib.loads((ROOT / "tools" / "mutants.toml").read_text(encoding="utf-8"))["fault"]
+    assert len(faults) >= 28 and len({f["name"] for f in faults}) == len(faults)
+    for test in {t for f in faults for t in f["caught_by"] if not t.startswith("nb:")}:
+        file, name = test.split(":")
+        assert f"def test_{name}(" in (ROOT / "tests" / f"test_{file}.py").read_text(encoding="utf-8"), test
 
 
 def test_the_landing_page_says_what_the_bench_measured():
