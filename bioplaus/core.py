@@ -296,7 +296,7 @@ class Book(Listing):
 
 # %% ../nbs/00_core.ipynb #books
 RULES = Book("rule", read_cards, r"@register\(")
-PERTURBATIONS = Book("perturbation", read_classes, r"^\s*class \w+\([^:]*name=")
+PERTURBATIONS = Book("perturbation", read_classes, r"^\s*class \w+\([^:]*\bname=")
 BOOKS = {book.what: book for book in (RULES, PERTURBATIONS)}
 
 def cards() -> dict[str, Card]:
