@@ -86,7 +86,7 @@ def conditions(
 ) -> dict[str, Callable]:
     "The middle level of the study's first noise on images, and of its first attack that follows gradients, by name."
     kinds = [(re.split("[:@]", p)[0], k) for p in study.perturbations if (k := _defined(perturbation, p, shape))]
-    groups = [(n, k) for n, k in kinds if kind_of(k) == "corruption"], [(n, k) for n, k in kinds if getattr(k, "sees_gradient", False)]
+    groups = [(n, k) for n, k in kinds if kind_of(k) == "corruption"], [(n, k) for n, k in kinds if k.sees_gradient]
     middle = lambda same: same[len(same) // 2]
     chosen = [(g[0][0], middle(sorted((k for n, k in g if n == g[0][0]), key=lambda k: k.level))) for g in groups if g]
     return {f"{n} {k.level}": k for n, k in chosen}
