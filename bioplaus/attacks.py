@@ -5,23 +5,24 @@
 # %% auto #0
 __all__ = ['TARGETED', 'RAISED', 'AT_ONCE', 'ATTACKS', 'SEEN', 'BLIND_LIMIT', 'MISSED', 'LOOSE', 'lead', 'surprise', 'over',
            'spread', 'dlr', 'input_gradient', 'box', 'to_ball', 'image_keys', 'uniform', 'Attack', 'FGSM', 'RandomSign',
-           'Crowd', 'PGD', 'MIFGSM', 'APGD', 'Square', 'suite', 'worst_case', 'transfer', 'transfer_matrix',
-           'blind_share', 'share_limit', 'stronger_limit', 'at_chance', 'masking_checks', 'checks_table', 'red_line',
-           'Adversarial', 'make_adversarial', 'load_adversarial', 'PERTURBATIONS', 'perturbation']
+           'Crowd', 'Walk', 'InBall', 'Climb', 'PGD', 'MIFGSM', 'Adaptive', 'APGD', 'Squares', 'Square', 'suite',
+           'worst_case', 'transfer', 'transfer_matrix', 'blind_share', 'share_limit', 'stronger_limit', 'at_chance',
+           'masking_checks', 'checks_table', 'red_line', 'Adversarial', 'make_adversarial', 'load_adversarial',
+           'PERTURBATIONS', 'perturbation']
 
 # %% ../nbs/21_attacks.ipynb #imports
 import json, math, zipfile
+from abc import abstractmethod
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np, torch
 from torch import Tensor
 from . import __version__
 from .core import BadInput, choose, real, stream, whole, written_whole
-from .noise import PERTURBATIONS, Gaussian, perturbation
-from .training import keep_memory
+from .shown import NORMS, PERTURBATIONS, Perturbation, image_shape, names_of, perturbation, shown
+from .products import keep_memory
 
 _all_ = ["PERTURBATIONS", "perturbation"]  # the names of noise and attacks, in one import
 
@@ -49,6 +50,7 @@ def over(
     own, aimed = (logits.gather(-1, k.expand(logits.shape[:-1])[..., None])[..., 0] for k in (y, aim))
     return aimed - own
 
+# %% ../nbs/21_attacks.ipynb #dlr
 def spread(
     logits: Tensor, # (S, N, classes)
     lowest: int,    # the largest logit, less the mean of the third to this one
@@ -65,6 +67,7 @@ def dlr(logits: Tensor, y: Tensor) -> Tensor:
 TARGETED = {"target": over, "dlr-target": lambda logits, y, aim: over(logits, y, aim) / spread(logits, 4)}
 RAISED = {"cross-entropy": surprise, "margin": lead, "dlr": dlr}
 
+# %% ../nbs/21_attacks.ipynb #ascent
 @contextmanager
 def _frozen(net):
     "Inside, the weights of `net` need no gradients, and products may take the fastest way."
@@ -141,21 +144,21 @@ def uniform(
     "Numbers from 0 to 1, the last excluded, in float32."
     steps = torch.arange(start + 1, start + n + 1, device=keys.device) * _STEP
     def of(some): return _mixed(some[:, None] + steps).bitwise_and_((1 << 24) - 1).float().mul_(2.0 ** -24)
-    return torch.cat([of(some) for some in keys.flatten().split(256)]).reshape(*keys.shape, n)  # in pieces that fit into the cache: five times as fast
+    pieces = [of(some) for some in keys.flatten().split(256)]  # that fit into the cache: five times as fast
+    return torch.cat(pieces).reshape(*keys.shape, n)
 
 # %% ../nbs/21_attacks.ipynb #attack
 AT_ONCE = 10_000 # images of all replicas in one piece: many make fast products, and few fit into memory
 
 @dataclass(frozen=True)
-class Attack:
+class Attack(Perturbation, kind="attack", unit="ε", norm="linf", sees_gradient=True):
     "What all attacks share: their size, checks of what they are given, and one result for each replica."
     level: float = 0.1 # ε, in units of the pixel range
-    norm = "linf"
-    sees_gradient = True
 
     def __post_init__(self):
-        choose(self.norm, ("linf", "l2"), "norm")
-        real(self.level, f"the level of {type(self).__name__} (ε in units of the pixel range)", most=1 if self.norm == "linf" else math.inf)
+        choose(self.norm, NORMS, "norm")
+        what = f"the level of {type(self).__name__} (ε in units of the pixel range)"
+        real(self.level, what, most=1 if self.norm == "linf" else math.inf)
 
     @torch.no_grad()
     def __call__(self, rule, x: Tensor, y: Tensor, generator=None) -> Tensor:
@@ -166,34 +169,45 @@ class Attack:
         pieces = zip(*(t.split(max(1, AT_ONCE // S), 1) for t in (x.expand(S, N, pixels), y.expand(S, N), keys)))
         return torch.cat([self.craft(rule, *piece) for piece in pieces], 1)
 
+    @abstractmethod
     def craft(self, rule, x: Tensor, y: Tensor, keys: Tensor) -> Tensor:
-        "The attacked images (S, N, pixels), of images `x` (S, N, pixels), labels `y` (S, N) and keys (S, N) of their random numbers."
-        raise NotImplementedError
+        """The attacked images (S, N, pixels), of images `x` (S, N, pixels), labels `y` (S, N) and keys (S, N) of
+        their random numbers."""
 
 # %% ../nbs/21_attacks.ipynb #check
+_TWO_FACED = torch.nn.modules.dropout._DropoutNd, torch.nn.modules.batchnorm._NormBase
+
 def _two_faced(m) -> bool:
     "Whether module `m` is in training mode and answers differently there."
-    return m.training and (isinstance(m, (torch.nn.modules.dropout._DropoutNd, torch.nn.modules.batchnorm._NormBase)) or getattr(m, "train_differs", False))
+    return m.training and (isinstance(m, _TWO_FACED) or getattr(m, "train_differs", False))
 
 def _check(rule, x: Tensor, y: Tensor):
     "A `BadInput` where an attack makes no sense."
     classes = rule.net.sizes[-1]
-    if not x.numel() or x.shape[-2] != y.shape[-1]: raise BadInput(f"an attack needs images and a label for each; images of shape {tuple(x.shape)} and labels of shape {tuple(y.shape)} were given.")
-    if not (x.min() >= 0 and x.max() <= 1): raise BadInput(f"an attack needs pixels in [0, 1]; these lie in [{x.min():.3g}, {x.max():.3g}]. Give images before normalisation: `rule.predict` normalises.")
-    if not 0 <= y.min() <= y.max() < classes: raise BadInput(f"labels from {y.min()} to {y.max()} were given to a network of {classes} classes.")
-    noisy = [type(m).__name__ for m in getattr(rule, "modules", list)() if _two_faced(m)]
-    if noisy: raise BadInput(f"the model is in training mode, where its {', '.join(noisy)} would answer differently from when it is used; call `.eval()` on it first.")
+    if not x.numel() or x.shape[-2] != y.shape[-1]:
+        raise BadInput(f"an attack needs images and a label for each; images of shape {tuple(x.shape)} and labels of "
+                       f"shape {tuple(y.shape)} were given.")
+    if not (x.min() >= 0 and x.max() <= 1):
+        raise BadInput(f"an attack needs pixels in [0, 1]; these lie in [{x.min():.3g}, {x.max():.3g}]. "
+                       "Give images before normalisation: `rule.predict` normalises.")
+    if not 0 <= y.min() <= y.max() < classes:
+        raise BadInput(f"labels from {y.min()} to {y.max()} were given to a network of {classes} classes.")
+    modules = rule.modules() if isinstance(rule, torch.nn.Module) else []
+    if noisy := [type(m).__name__ for m in modules if _two_faced(m)]:
+        raise BadInput(f"the model is in training mode, where its {', '.join(noisy)} would answer differently "
+                       "from when it is used; call `.eval()` on it first.")
 
 # %% ../nbs/21_attacks.ipynb #fgsm
 @dataclass(frozen=True)
-class FGSM(Attack):
+class FGSM(Attack, name="fgsm"):
     "One step of size ε along the sign of the model's own gradient (Goodfellow et al. 2015)."
-    def craft(self, rule, x, y, keys): return (x + self.level * input_gradient(rule, x, y).sign_()).clamp_(*box(x, self.level))
+    def craft(self, rule, x, y, keys):
+        up = input_gradient(rule, x, y).sign_()
+        return (x + self.level * up).clamp_(*box(x, self.level))
 
 @dataclass(frozen=True)
-class RandomSign(Attack):
+class RandomSign(Attack, name="random-sign", sees_gradient=False):
     "One step of size ε with random signs: the control for every attack."
-    sees_gradient = False
     def craft(self, rule, x, y, keys):
         low, high = box(x, self.level)
         return torch.where(uniform(keys, x.shape[-1]) < 0.5, low, high)
@@ -225,8 +239,8 @@ class Crowd:
 
 # %% ../nbs/21_attacks.ipynb #pgd
 @dataclass(frozen=True)
-class PGD(Attack):
-    "Projected gradient descent (Madry et al. 2018), in the L∞ or the Euclidean ball."
+class Walk(Attack):
+    "The settings of all walks through the ball."
     norm: str = "linf"         # or "l2"
     steps: int = 20
     restarts: int = 1          # how many starts, the first included
@@ -238,58 +252,18 @@ class PGD(Attack):
 
     def __post_init__(self):
         super().__post_init__()
-        whole(self.steps, "steps"), whole(self.restarts, "restarts"), real(self.rate, "rate")
+        for n in (self.steps, "steps"), (self.restarts, "restarts"): whole(*n)
+        real(self.rate, "rate")
         choose(self.loss, (*RAISED, *TARGETED), "loss of an attack")
-
-    def craft(self, rule, x, y, keys, radius: Tensor | None = None): # (S, N, 1), for each image, instead of ε for all
-        low, high = box(x, self.level if radius is None else radius) if self.norm == "linf" else (x, x)
-        eps = torch.full_like(x[..., :1], self.level) if radius is None else radius.to(x.dtype)
-        lost = torch.full_like(x[..., 0], -torch.inf)
-        crowd = Crowd(x.clone(), z=x, x=x, y=y, low=low, high=high, eps=eps, keys=keys, best=lost)
-        if self.loss in TARGETED: crowd.own["rivals"] = self.rivals(rule, x, y)
-        if self.early: self.climb(rule, crowd, x, [1.0], 0)  # what one large step fools needs no walk
-        for start in range(self.restarts):
-            if crowd: self.walk(rule, crowd, self.begin(crowd.own, start), start)
-        return crowd.found
-
-    def rivals(self, rule, x: Tensor, y: Tensor) -> Tensor:
-        "The wrong classes (S, N, classes − 1), in the order in which a targeted attack tries them."
-        return rule.predict(x).scatter(-1, y[..., None], -torch.inf).argsort(dim=-1, descending=True)[..., :-1]
-
-    def walk(self, rule, crowd: Crowd, z: Tensor, start: int):
-        "All steps of one start, from `z`."
-        self.climb(rule, crowd, z, self.sizes(), start)
-
-    def raised(self, own: dict, start: int):
-        "What this start raises, as a function of the logits."
-        if self.loss in RAISED: return lambda logits: RAISED[self.loss](logits, own["y"])
-        aim = own["rivals"][..., start % own["rivals"].shape[-1]]
-        return lambda logits: TARGETED[self.loss](logits, own["y"], aim)
 
     def sizes(self) -> list[float]:
         "The size of each step, in units of ε."
         even = self.rate / self.steps
         return [even * (2 - (2 * k + 1) / self.steps if self.falling else 1) for k in range(self.steps)]
 
-    def climb(self, rule, crowd: Crowd, z: Tensor, sizes: list[float], start: int):
-        "Take steps of these sizes from `z`."
-        crowd.own["z"] = z
-        for alpha in sizes:
-            gradient, logits = _ascent(rule, crowd.own["z"], self.raised(crowd.own, start))
-            if self.early: self.weigh(crowd, logits, fooled_only=True)
-            crowd.own["z"] = self.step(crowd.own, gradient, alpha)
-            if self.early: crowd.leave(crowd.own["best"] > 0)
-            if not crowd: return
-        self.weigh(crowd, rule.predict(crowd.own["z"]))
-        if self.early: crowd.leave(crowd.own["best"] > 0)
-
-    def weigh(self, crowd: Crowd, logits: Tensor, fooled_only: bool = False):
-        "Keep images that are better than any before."
-        now, best = lead(logits, crowd.own["y"]), crowd.own["best"]
-        better = now > (best.clamp_min(0) if fooled_only else best)
-        crowd.keep(crowd.own["z"], better)
-        crowd.own["best"] = torch.where(better, now, best)
-
+# %% ../nbs/21_attacks.ipynb #in-ball
+class InBall(Walk):
+    "A walk that stays in the ball."
     def begin(self, own: dict, start: int) -> Tensor:
         "Where the steps start from."
         x, n = own["x"], own["x"].shape[-1]
@@ -310,9 +284,60 @@ class PGD(Attack):
         if self.norm == "linf": return z.clamp_(own["low"], own["high"])
         return (own["x"] + to_ball(z.sub_(own["x"]), own["eps"])).clamp_(0, 1)
 
+# %% ../nbs/21_attacks.ipynb #climb
+class Climb(InBall):
+    "A walk that goes up."
+    def raised(self, own: dict, start: int):
+        "What this start raises, as a function of the logits."
+        if self.loss in RAISED: return lambda logits: RAISED[self.loss](logits, own["y"])
+        aim = own["rivals"][..., start % own["rivals"].shape[-1]]
+        return lambda logits: TARGETED[self.loss](logits, own["y"], aim)
+
+    def climb(self, rule, crowd: Crowd, z: Tensor, sizes: list[float], start: int):
+        "Take steps of these sizes from `z`."
+        crowd.own["z"] = z
+        for alpha in sizes:
+            gradient, logits = _ascent(rule, crowd.own["z"], self.raised(crowd.own, start))
+            if self.early: self.weigh(crowd, logits, fooled_only=True)
+            crowd.own["z"] = self.step(crowd.own, gradient, alpha)
+            if self.early: crowd.leave(crowd.own["best"] > 0)
+            if not crowd: return
+        self.weigh(crowd, rule.predict(crowd.own["z"]))
+        if self.early: crowd.leave(crowd.own["best"] > 0)
+
+    def weigh(self, crowd: Crowd, logits: Tensor, fooled_only: bool = False):
+        "Keep images that are better than any before."
+        now, best = lead(logits, crowd.own["y"]), crowd.own["best"]
+        better = now > (best.clamp_min(0) if fooled_only else best)
+        crowd.keep(crowd.own["z"], better)
+        crowd.own["best"] = torch.where(better, now, best)
+
+# %% ../nbs/21_attacks.ipynb #pgd-class
+class PGD(Climb, name="pgd", variants={"pgd-l2": {"norm": "l2"}, "pgd-margin": {"loss": "margin"},
+                                       "pgd-target": {"loss": "target", "restarts": 9}}):
+    "Projected gradient descent (Madry et al. 2018), in the L∞ or the Euclidean ball."
+    def craft(self, rule, x, y, keys, radius: Tensor | None = None): # (S, N, 1), for each image, instead of ε for all
+        low, high = box(x, self.level if radius is None else radius) if self.norm == "linf" else (x, x)
+        eps = torch.full_like(x[..., :1], self.level) if radius is None else radius.to(x.dtype)
+        lost = torch.full_like(x[..., 0], -torch.inf)
+        crowd = Crowd(x.clone(), z=x, x=x, y=y, low=low, high=high, eps=eps, keys=keys, best=lost)
+        if self.loss in TARGETED: crowd.own["rivals"] = self.rivals(rule, x, y)
+        if self.early: self.climb(rule, crowd, x, [1.0], 0)  # what one large step fools needs no walk
+        for start in range(self.restarts):
+            if crowd: self.walk(rule, crowd, self.begin(crowd.own, start), start)
+        return crowd.found
+
+    def rivals(self, rule, x: Tensor, y: Tensor) -> Tensor:
+        "The wrong classes (S, N, classes − 1), in the order in which a targeted attack tries them."
+        return rule.predict(x).scatter(-1, y[..., None], -torch.inf).argsort(dim=-1, descending=True)[..., :-1]
+
+    def walk(self, rule, crowd: Crowd, z: Tensor, start: int):
+        "All steps of one start, from `z`."
+        self.climb(rule, crowd, z, self.sizes(), start)
+
 # %% ../nbs/21_attacks.ipynb #mi
 @dataclass(frozen=True)
-class MIFGSM(PGD):
+class MIFGSM(PGD, name="mi-fgsm"):
     "FGSM in several steps with momentum (Dong et al. 2018)."
     steps: int = 10
     random_start: bool = False
@@ -330,12 +355,47 @@ class MIFGSM(PGD):
 
 # %% ../nbs/21_attacks.ipynb #apgd
 @dataclass(frozen=True)
-class APGD(PGD):
-    "PGD with momentum whose steps find their own size, for each image (Croce and Hein 2020)."
+class Adaptive(PGD):
+    "Steps with momentum, and what they remember."
     steps: int = 50
     momentum: float = 0.25     # share of the last move in the next one
     rising: float = 0.75       # share of steps that must go up, or else they are halved
 
+    def note(self, own: dict, gradient: Tensor, value: Tensor):
+        "Whether the last step went up, and the highest point so far."
+        higher = (value > own["height"])[..., None]
+        own["rises"] = own["rises"] + (value > own["value"])
+        own["value"], own["gradient"] = value, gradient
+        for best, now in (("top", own["z"]), ("uphill", gradient)): own[best] = torch.where(higher, now, own[best])
+        own["height"] = value.maximum(own["height"])
+
+    def look_back(self, own: dict, steps: int):
+        "Halve the steps that got nowhere, and go back to the highest point."
+        stuck = (own["rises"] < self.rising * steps) | ~own["halved"] & (own["height"] <= own["height before"])
+        for now, best in (("z", "top"), ("before", "top"), ("gradient", "uphill")):
+            own[now] = torch.where(stuck[..., None], own[best], own[now])
+        own["alpha"] = torch.where(stuck, own["alpha"] / 2, own["alpha"])
+        own["value"] = torch.where(stuck, own["height"], own["value"])
+        own |= {"halved": stuck, "height before": own["height"], "rises": torch.zeros_like(own["rises"])}
+
+    def move(self, own: dict):
+        "The next point."
+        z, share = own["z"], 1 - self.momentum * (own["before"] != own["z"]).any(-1, keepdim=True)
+        there = self.step(own, own["gradient"].clone(), own["alpha"][..., None])
+        own["z"], own["before"] = self.inside(own, z + share * (there - z) + (1 - share) * (z - own["before"])), z
+
+# %% ../nbs/21_attacks.ipynb #apgd-memory
+def _memory(crowd: Crowd, z: Tensor) -> dict:
+    "What adaptive steps from `z` (S, M, pixels) remember of each image."
+    low = torch.full_like(crowd.own["best"], -torch.inf)
+    return {"z": z, "before": z, "top": z, "uphill": torch.zeros_like(z), "value": low, "height": low,
+            "height before": low, "rises": torch.zeros_like(low), "alpha": torch.full_like(low, 2.0),
+            "halved": torch.ones_like(crowd.left)}
+
+# %% ../nbs/21_attacks.ipynb #apgd-walk
+class APGD(Adaptive, name="apgd", variants={"apgd-l2": {"norm": "l2"}, "apgd-dlr": {"loss": "dlr"},
+                                            "apgd-target": {"loss": "dlr-target", "restarts": 9}}):
+    "PGD with momentum whose steps find their own size, for each image (Croce and Hein 2020)."
     def checkpoints(self) -> list[int]:
         "After which steps one looks back."
         shares, gap = [0.22], 0.22
@@ -343,10 +403,8 @@ class APGD(PGD):
         return [math.ceil(p * self.steps - 1e-9) for p in shares[:-1]]
 
     def walk(self, rule, crowd, z, start):
-        low, checks, last = torch.full_like(crowd.own["best"], -torch.inf), self.checkpoints(), 0
-        crowd.own |= {"z": z, "before": z, "top": z, "uphill": torch.zeros_like(z)}
-        crowd.own |= {"value": low, "height": low, "height before": low, "rises": torch.zeros_like(low)}
-        crowd.own |= {"alpha": torch.full_like(low, 2.0), "halved": torch.ones_like(crowd.left)}
+        checks, last = self.checkpoints(), 0
+        crowd.own |= _memory(crowd, z)
         for k in range(self.steps):
             raised = self.raised(crowd.own, start)
             gradient, logits = _ascent(rule, crowd.own["z"], raised)
@@ -361,49 +419,46 @@ class APGD(PGD):
         self.weigh(crowd, rule.predict(crowd.own["z"]), fooled_only=self.early)
         if self.early: crowd.leave(crowd.own["best"] > 0)
 
-    def note(self, own: dict, gradient: Tensor, value: Tensor):
-        "Whether the last step went up, and the highest point so far."
-        higher = (value > own["height"])[..., None]
-        own["rises"], own["value"], own["gradient"] = own["rises"] + (value > own["value"]), value, gradient
-        for best, now in (("top", own["z"]), ("uphill", gradient)): own[best] = torch.where(higher, now, own[best])
-        own["height"] = value.maximum(own["height"])
-
-    def look_back(self, own: dict, steps: int):
-        "Halve the steps that got nowhere, and go back to the highest point."
-        stuck = (own["rises"] < self.rising * steps) | ~own["halved"] & (own["height"] <= own["height before"])
-        for now, best in (("z", "top"), ("before", "top"), ("gradient", "uphill")):
-            own[now] = torch.where(stuck[..., None], own[best], own[now])
-        own["alpha"] = torch.where(stuck, own["alpha"] / 2, own["alpha"])
-        own["value"] = torch.where(stuck, own["height"], own["value"])
-        own["halved"], own["height before"], own["rises"] = stuck, own["height"], torch.zeros_like(own["rises"])
-
-    def move(self, own: dict):
-        "The next point."
-        z, share = own["z"], 1 - self.momentum * (own["before"] != own["z"]).any(-1, keepdim=True)
-        there = self.step(own, own["gradient"].clone(), own["alpha"][..., None])
-        own["z"], own["before"] = self.inside(own, z + share * (there - z) + (1 - share) * (z - own["before"])), z
-
 # %% ../nbs/21_attacks.ipynb #square
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000) # of the area of the square, in queries out of 10,000
 
+def _window(u: Tensor, size: int, side: int) -> Tensor:
+    "Which of `size` places (S, N, size) lie in a window of `side`, at a place that `u` in [0, 1) picks."
+    far = torch.arange(size, device=u.device) - (u * (size - side + 1)).long()[..., None]
+    return (far >= 0) & (far < side)
+
+# %% ../nbs/21_attacks.ipynb #squares
 @dataclass(frozen=True)
-class Square(Attack):
-    "Random search with squares (Andriushchenko et al. 2020), in the L∞ ball only: it sees logits, no gradients."
+class Squares(Attack):
+    "A random search for squares, and its settings."
     queries: int = 1000        # how often the network is asked
     area: float = 0.8          # of the first squares, as a share of the image
-    shape: tuple | None = None # (height, width) of an image; None: square if the number of pixels is one, else a single row
-    sees_gradient = False
+    shape: tuple | None = field(default=None, repr=False) # (height, width) of an image; None: a square
 
     def __post_init__(self):
         super().__post_init__()
-        whole(self.queries, "queries"), real(self.area, "area", most=1)
+        whole(self.queries, "queries")
+        real(self.area, "area", most=1)
 
+    def try_one(self, rule, own: dict, h: int, w: int, query: int):
+        "Set one square of each image, and keep it where it helps."
+        share = self.area * 0.5 ** sum(query * 10_000 / self.queries > q for q in _HALVINGS)
+        side = max(1, round(math.sqrt(share * h * w)))
+        u = uniform(own["keys"], 3, w + 3 * query)
+        rows, columns = (_window(u[..., i], size, min(side, size)) for i, size in ((0, h), (1, w)))
+        inside = (rows[..., None] & columns[..., None, :]).flatten(-2)
+        trial = torch.where(inside, torch.where(u[..., 2:] < 0.5, own["low"], own["high"]), own["z"])
+        now = lead(rule.predict(trial), own["y"])
+        better = now > own["best"]
+        own["z"] = torch.where(better[..., None], trial, own["z"])
+        own["best"] = torch.where(better, now, own["best"])
+
+# %% ../nbs/21_attacks.ipynb #square-class
+class Square(Squares, name="square", sees_gradient=False, needs_shape=True, slow=True):
+    "Random search with squares (Andriushchenko et al. 2020), in the L∞ ball only: it sees logits, no gradients."
     def sides(self, pixels: int) -> tuple[int, int]:
         "(height, width) of an image."
-        side = math.isqrt(pixels)
-        h, w = self.shape or ((side, side) if side * side == pixels else (1, pixels))
-        if h * w != pixels: raise BadInput(f"shape {self.shape} was given for images of {pixels} pixels.")
-        return h, w
+        return image_shape(pixels, self.shape)
 
     def craft(self, rule, x, y, keys):
         h, w = self.sides(x.shape[-1])
@@ -419,38 +474,20 @@ class Square(Attack):
         if crowd: crowd.keep(crowd.own["z"], crowd.left)
         return crowd.found
 
-    def try_one(self, rule, own: dict, h: int, w: int, query: int):
-        "Set one square of each image, and keep it where it helps."
-        share = self.area * 0.5 ** sum(query * 10_000 / self.queries > q for q in _HALVINGS)
-        side = max(1, round(math.sqrt(share * h * w)))
-        u = uniform(own["keys"], 3, w + 3 * query)
-        rows, columns = (_window(u[..., i], size, min(side, size)) for i, size in ((0, h), (1, w)))
-        inside = (rows[..., None] & columns[..., None, :]).flatten(-2)
-        trial = torch.where(inside, torch.where(u[..., 2:] < 0.5, own["low"], own["high"]), own["z"])
-        now = lead(rule.predict(trial), own["y"])
-        better = now > own["best"]
-        own["z"], own["best"] = torch.where(better[..., None], trial, own["z"]), torch.where(better, now, own["best"])
-
-def _window(u: Tensor, size: int, side: int) -> Tensor:
-    "Which of `size` places (S, N, size) lie in a window of `side`, at a place that `u` in [0, 1) picks."
-    far = torch.arange(size, device=u.device) - (u * (size - side + 1)).long()[..., None]
-    return (far >= 0) & (far < side)
-
 # %% ../nbs/21_attacks.ipynb #names
-ATTACKS = {"fgsm": FGSM, "pgd": PGD, "pgd-l2": partial(PGD, norm="l2"), "pgd-margin": partial(PGD, loss="margin"),
-           "pgd-target": partial(PGD, loss="target", restarts=9), "apgd": APGD, "apgd-l2": partial(APGD, norm="l2"),
-           "apgd-dlr": partial(APGD, loss="dlr"), "apgd-target": partial(APGD, loss="dlr-target", restarts=9),
-           "mi-fgsm": MIFGSM, "square": Square, "random-sign": RandomSign}
-PERTURBATIONS.update(ATTACKS)
+ATTACKS = {name: PERTURBATIONS.find(name) for name in (
+    "fgsm", "pgd", "pgd-l2", "pgd-margin", "pgd-target", "apgd", "apgd-l2", "apgd-dlr", "apgd-target",
+    "mi-fgsm", "square", "random-sign")}
 
 # %% ../nbs/21_attacks.ipynb #worst
 def suite(
     eps: float = 0.1,
     queries: int = 1000, # of Square
+    shape: tuple | None = None, # rows and columns of an image, for Square; None: a square
 ) -> tuple:
     "White-box attacks that find their own steps, from a few starts and twice towards each class; and a black-box one."
     towards = APGD(eps, restarts=9, loss="target"), APGD(eps, restarts=9, loss="dlr-target", steps=100)
-    return APGD(eps, restarts=3), *towards, Square(eps, queries)
+    return APGD(eps, restarts=3), *towards, Square(eps, queries, shape=shape)
 
 @torch.no_grad()
 def worst_case(
@@ -460,13 +497,14 @@ def worst_case(
     attacks: tuple | None = None,  # of one size; None: `suite()`
     seed: int = 0,                 # of their random numbers
 ) -> Tensor:                       # (S, N)
-    "Whether each replica is right about each image, clean and under every one of the attacks; its mean over images is the robust accuracy."
+    """Whether each replica is right about each image, clean and under every one of the attacks.
+    Its mean over images is the robust accuracy."""
     right = rule.predict(x).argmax(-1) == y
     for attack in suite() if attacks is None else attacks:
         open_ = right.any(0).nonzero()[:, 0]
         if not len(open_): break
-        z = attack(rule, x[open_], y[open_], stream(seed, type(attack).__name__))
-        right[:, open_] &= rule.predict(z).argmax(-1) == y[open_]
+        who, z = shown(rule, x[open_], y[open_], attack, seed, open_)
+        right[:, open_] &= who.predict(z).argmax(-1) == y[open_]
     return right
 
 # %% ../nbs/21_attacks.ipynb #transfer
@@ -481,11 +519,15 @@ def transfer(
     shift: int = 0,      # replica s sees the images of the source's replica s + shift
 ) -> Tensor:             # (S,)
     "Accuracy of each replica of `target` on images that were crafted on `source`."
-    if source.net.replicas != target.net.replicas: raise BadInput(f"images of {source.net.replicas} replicas were to be shown to {target.net.replicas}; train both rules with as many seeds.")
+    mine, theirs = source.net.replicas, target.net.replicas
+    if mine != theirs:
+        raise BadInput(f"images of {mine} replicas were to be shown to {theirs}; train both rules with as many seeds.")
     full = replace(attack, early=False) if isinstance(attack, PGD) else attack
-    z = full(source, x, y, stream(seed, type(attack).__name__)).roll(-shift, 0)
+    _, z = shown(source, x, y, full, seed)
+    z = z.expand(mine, *z.shape[-2:]).roll(-shift, 0)
     return (target.predict(z).argmax(-1) == y).double().mean(-1).cpu()
 
+# %% ../nbs/21_attacks.ipynb #transfer-matrix
 def transfer_matrix(
     rules: dict,         # name → rule, all with the same number of replicas
     x: Tensor,
@@ -494,7 +536,7 @@ def transfer_matrix(
     seed: int = 0,
     shift: int = 0,
 ):
-    "Mean accuracy over replicas: a row for each rule that the images were crafted on, a column for each that saw them."
+    "Mean accuracy over replicas: a row for each rule that images were crafted on, a column for each that saw them."
     import pandas as pd
     table = [[transfer(a, b, x, y, attack, seed, shift).mean().item() for b in rules.values()] for a in rules.values()]
     return pd.DataFrame(table, pd.Index(rules, name="crafted on"), pd.Index(rules, name="shown to"))
@@ -533,11 +575,12 @@ def stronger_limit(
 ) -> Tensor:          # (S,)
     "The highest accuracy under the stronger attack that is no evidence (sign test) of its being the weaker one."
     from scipy.stats import binom
-    only_weaker, only_stronger = ((a & ~b).sum(-1).cpu() for a, b in ((stronger, weaker), (weaker, stronger))) # fools
+    only_weaker, only_stronger = ((a & ~b).sum(-1).cpu() for a, b in ((stronger, weaker), (weaker, stronger)))  # fools
     differ = only_weaker + only_weaker.minimum(only_stronger) # what the stronger one is ahead by adds no room
     most = torch.from_numpy(binom.ppf(1 - chance, differ.numpy(), 0.5)).nan_to_num()
     return (weaker.double().mean(-1).cpu() + (2 * most - differ) / stronger.shape[-1]).clamp_max(1)
 
+# %% ../nbs/21_attacks.ipynb #chance
 def at_chance(
     right: Tensor,        # (S, N): whether an image is right
     y: Tensor,            # (N,)
@@ -556,30 +599,36 @@ def masking_checks(
     seed: int = 0,
     chance: float = 0.01, # how often an innocent rule may be accused, over all checks and replicas
     name: str | None = None, # for the table; None: the rule's own
+    shape: tuple | None = None, # rows and columns of an image, for the black-box attack; None: a square
 ):
     """Signs of gradient masking: rule, seed, check, found, limit, passed, at_chance, suspects.
     Nobody at chance is accused; replicas that diverged are left out."""
     import pandas as pd
     clean = rule.predict(x).detach()
     alive, guess = clean[:, :1].isfinite().flatten(1).all(-1).cpu(), at_chance(clean.argmax(-1) == y, y, chance)
-    found = _signs(rule, x, y, level, queries, seed, chance / (7 * rule.net.replicas))
+    attacks = _compared(level, queries, shape)
+    found = _signs(rule, x, y, attacks, seed, chance / (7 * rule.net.replicas))
     rows = [(name or rule.name, s, check, f[i].item(), limit[i].item(), guess[i].item(), suspects)
             for check, (f, limit, suspects) in found.items() for i, s in enumerate(rule.net.seeds) if alive[i]]
     table = pd.DataFrame(rows, columns=["rule", "seed", "check", "found", "limit", "at_chance", "suspects"])
     table.insert(5, "passed", (table.found <= table.limit + 1e-9) | table.at_chance)
     return table
 
-def _signs(rule, x: Tensor, y: Tensor, level: float, queries: int, seed: int, chance: float) -> dict:
+# %% ../nbs/21_attacks.ipynb #signs
+def _compared(level: float, queries: int, shape: tuple | None) -> dict:
+    "The attacks that are held against each other."
+    attacks = {"random": RandomSign(level), "fgsm": FGSM(level), "black box": Square(level, queries, shape=shape)}
+    attacks |= {"adaptive": APGD(level), "long": PGD(level, steps=40), "large": PGD(max(0.5, level), steps=40)}
+    return attacks | {"short": PGD(level, steps=10)}
+
+def _signs(rule, x: Tensor, y: Tensor, attacks: dict, seed: int, chance: float) -> dict:
     "(what was found, its limit, what it suspects) of each check, (S,)."
-    half, n = max(0.5, level), len(y)
-    attacks = {"random": RandomSign(level), "fgsm": FGSM(level), "black box": Square(level, queries)}
-    attacks |= {"adaptive": APGD(level), "long": PGD(level, steps=40), "large": PGD(half, steps=40)}
-    attacks["short"] = PGD(level, steps=10)
-    seen = {k: a(rule, x, y, stream(seed, type(a).__name__)) for k, a in attacks.items()}
+    seen = {k: shown(rule, x, y, a, seed)[1] for k, a in attacks.items()}
     right = {k: rule.predict(z).argmax(-1) == y for k, z in seen.items()}
     left = {k: r.double().mean(-1).cpu() for k, r in right.items()}
-    at_most = lambda share: torch.full_like(left["long"], share_limit(n, share, chance))
+    at_most = lambda share: torch.full_like(left["long"], share_limit(len(y), share, chance))
     no_weaker = lambda a, b: (left[a], stronger_limit(right[a], right[b], chance))
+    queries, half = attacks["black box"].queries, attacks["large"].level
     return {f"PGD, against Square ({queries} queries)": (*no_weaker("long", "black box"), "a hidden or wrong gradient"),
             "PGD of 40 steps, against 10 steps": (*no_weaker("long", "short"), "steps that lead nowhere"),
             "PGD, against steps that adapt": (left["long"], (left["adaptive"] + at_most(LOOSE)).clamp_max(1),
@@ -590,6 +639,7 @@ def _signs(rule, x: Tensor, y: Tensor, level: float, queries: int, seed: int, ch
                                         "saturated units, or a saturated loss"),
             "answers that change when asked again": (_fickle(rule, x), at_most(0), "chance in the answers")}
 
+# %% ../nbs/21_attacks.ipynb #fickle
 @torch.no_grad()
 def _fickle(rule, x: Tensor) -> Tensor:
     "The share of images (S,) whose logits differ by over a thousandth of their range when they are shown again."
@@ -600,7 +650,8 @@ def _fickle(rule, x: Tensor) -> Tensor:
 def checks_table(
     checks, # of `masking_checks`, for one rule or several
 ):
-    "What was found and its limit, in percent and as means over seeds: a row for each check, a column for each rule; ✗ where a seed fails."
+    """What was found and its limit, in percent and as means over seeds.
+    A row for each check, a column for each rule; ✗ where a seed fails."""
     def cell(r):
         guess, tried = r.at_chance.sum(), r[~r.at_chance]
         if tried.empty: return "at chance"
@@ -610,6 +661,7 @@ def checks_table(
     table = cells.apply(cell).unstack()
     return table.loc[checks.check.unique(), checks.rule.unique()].rename_axis(index=None, columns=None)
 
+# %% ../nbs/21_attacks.ipynb #red-line
 def red_line(checks) -> str:
     "Which rules fail which checks, and what that points to, as one warning; empty if all passed."
     checks = _told(checks)
@@ -629,8 +681,8 @@ def _told(checks):
 
 # %% ../nbs/21_attacks.ipynb #file
 @dataclass(frozen=True)
-class Adversarial:
-    "A reusable test set of attacked images."
+class _Images:
+    "Attacked images, checked."
     clean: Tensor        # (N, pixels) in [0, 1]
     adversarial: Tensor  # (N, pixels)
     labels: Tensor       # (N,), from 0
@@ -640,21 +692,41 @@ class Adversarial:
     def __post_init__(self):
         x, z, y = self.clean, self.adversarial, self.labels
         if x.dim() != 2 or x.shape != z.shape or y.shape != x.shape[:1] or not len(y):
-            raise BadInput(f"clean and adversarial images and labels don't belong together: their shapes are {tuple(x.shape)}, {tuple(z.shape)}, {tuple(y.shape)}.")
+            raise BadInput("clean and adversarial images and labels don't belong together: their shapes are "
+                           f"{tuple(x.shape)}, {tuple(z.shape)}, {tuple(y.shape)}.")
         for t in (x, z):
-            if not (t.min() >= 0 and t.max() <= 1): raise BadInput(f"pixels must lie in [0, 1]; these lie in [{t.min():.3g}, {t.max():.3g}].")
-        if not 0 <= y.min() <= y.max() < len(self.classes): raise BadInput(f"labels from {y.min()} to {y.max()} were given for {len(self.classes)} classes.")
+            if not (t.min() >= 0 and t.max() <= 1):
+                raise BadInput(f"pixels must lie in [0, 1]; these lie in [{t.min():.3g}, {t.max():.3g}].")
+        if not 0 <= y.min() <= y.max() < len(self.classes):
+            raise BadInput(f"labels from {y.min()} to {y.max()} were given for {len(self.classes)} classes.")
 
+# %% ../nbs/21_attacks.ipynb #file-class
+class Adversarial(_Images):
+    "A reusable test set of attacked images."
     def check(self, sizes: tuple, classes: tuple):
         "A `BadInput` unless these images are for networks of these layer sizes, trained on these classes."
         mine, theirs = (", ".join(map(str, c)) for c in (self.classes, classes))
-        if mine != theirs: raise BadInput(f"the adversarial images are of classes {mine}; the run was trained on classes {theirs}. Make a file from a run on the same classes.")
-        if sizes[0] != self.clean.shape[1]: raise BadInput(f"the adversarial images have {self.clean.shape[1]} pixels; the run's networks take {sizes[0]}.")
+        if mine != theirs:
+            raise BadInput(f"the adversarial images are of classes {mine}; the run was trained on classes {theirs}. "
+                           "Make a file from a run on the same classes.")
+        if sizes[0] != self.clean.shape[1]:
+            raise BadInput(f"the adversarial images have {self.clean.shape[1]} pixels; "
+                           f"the run's networks take {sizes[0]}.")
 
     def save(self, path: str | Path):
         "Write it to `path`, whole or not at all."
-        arrays = {k: getattr(self, k).cpu().numpy() for k in ("clean", "adversarial", "labels")}
-        with written_whole(path) as tmp, open(tmp, "wb") as f: np.savez_compressed(f, **arrays, classes=np.array(self.classes), about=json.dumps(self.about, indent=1))
+        arrays = {k: v.cpu().numpy() for k, v in vars(self).items() if torch.is_tensor(v)}
+        about = json.dumps(self.about, indent=1)
+        with written_whole(path) as tmp, open(tmp, "wb") as f:
+            np.savez_compressed(f, **arrays, classes=np.array(self.classes), about=about)
+
+# %% ../nbs/21_attacks.ipynb #file-about
+def _about(run, network: int, attack: Attack, seed: int) -> dict:
+    "Where attacked images come from."
+    net = run.rule.net
+    about = {k: run.config[k] for k in ("rule", "options", "task")}
+    about |= {"sizes": list(net.sizes), "act": net.act, "epoch": run.epoch, "network": network}
+    return about | {"attack": type(attack).__name__, "settings": asdict(attack), "noise_seed": seed}
 
 # %% ../nbs/21_attacks.ipynb #file-make
 def make_adversarial(
@@ -666,25 +738,33 @@ def make_adversarial(
     seed: int = 0,           # of the attack's random numbers
 ) -> Adversarial:
     "Images that are crafted on one network of a run."
-    if not isinstance(attack, Attack): raise BadInput(f"an adversarial test set needs an attack, one of {', '.join(ATTACKS)}; {attack} was given.")
+    if not isinstance(attack, Perturbation) or attack.kind != "attack":
+        known = ", ".join(names_of("attack"))
+        raise BadInput(f"an adversarial test set needs an attack, one of {known}; {attack} was given.")
     rule, seeds = run.rule, run.rule.net.seeds
     network = seeds[0] if network is None else network
     if network not in seeds: raise BadInput(f"the run has no network of seed {network}; it has {seeds}.")
     attack = replace(attack, early=False) if isinstance(attack, PGD) else attack
+    _, z = shown(rule, x, y, attack, seed)
+    about = _about(run, network, attack, seed)
     one = seeds.index(network)
-    z = attack(rule, x, y, stream(seed, type(attack).__name__))
+    z = z.expand(len(seeds), *z.shape[-2:])
     right = lambda x: (rule.predict(x)[one].argmax(-1) == y).double().mean().item()
-    about = {k: run.config[k] for k in ("rule", "options", "task")} | {"sizes": list(rule.net.sizes), "act": rule.net.act, "epoch": run.epoch, "network": network,
-             "attack": type(attack).__name__, "settings": asdict(attack), "noise_seed": seed, "accuracy": {"clean": right(x), "adversarial": right(z)}, "bioplaus": __version__}
+    about |= {"accuracy": {"clean": right(x), "adversarial": right(z)}, "bioplaus": __version__}
     return Adversarial(x.cpu(), z[one].cpu(), y.cpu(), tuple(run.config["task"]["classes"]), about)
 
+# %% ../nbs/21_attacks.ipynb #file-load
 def load_adversarial(path: str | Path) -> Adversarial:
     "The test set in a file that `bioplaus data adversarial` or its own `save` wrote."
+    names = "clean", "adversarial", "labels", "classes", "about"
     try:
-        with np.load(path, allow_pickle=False) as f: parts = {k: f[k] for k in ("clean", "adversarial", "labels", "classes", "about")}
+        with np.load(path, allow_pickle=False) as f: parts = {k: f[k] for k in names}
         about = json.loads(str(parts["about"]))
-    except FileNotFoundError: raise BadInput(f"there is no file {path}; make it with `bioplaus data adversarial --from RUN --out FILE`.") from None
+    except FileNotFoundError:
+        raise BadInput(f"there is no file {path}; make it with `bioplaus data adversarial --from RUN --out FILE`."
+                       ) from None
     except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as e:
-        raise BadInput(f"{path} is corrupt or not an adversarial test set ({e}); make it again with `bioplaus data adversarial`.") from e
+        raise BadInput(f"{path} is corrupt or not an adversarial test set ({e}); "
+                       "make it again with `bioplaus data adversarial`.") from e
     x, z, y = (torch.from_numpy(parts[k]) for k in ("clean", "adversarial", "labels"))
     return Adversarial(x, z, y.long(), tuple(parts["classes"].tolist()), about)

@@ -165,10 +165,12 @@ def _adversarial(source: Path | None, attack: str, eps: float, network: int | No
     if source is None or out is None:
         raise BadInput("an adversarial test set needs a run and a file: "
                        "bioplaus data adversarial --from RUN --out FILE.")
-    from bioplaus.attacks import ATTACKS, make_adversarial, perturbation
-    kind = perturbation(f"{choose(attack, ATTACKS, 'attack')}:{eps}")
+    from bioplaus.attacks import make_adversarial
+    from bioplaus.shown import names_of, perturbation
+    spec = f"{choose(attack, names_of('attack'), 'attack')}:{eps}"
+    perturbation(spec)  # a wrong level shows before a run is loaded
     run, t = _stored(source, None, device)
-    made = make_adversarial(run, t.x_test, t.y_test, kind, network, seed)
+    made = make_adversarial(run, t.x_test, t.y_test, perturbation(spec, t.shape), network, seed)
     made.save(out)
     left, attacked = made.about["accuracy"], f"{run.rule.name}, network {made.about['network']}"
     text = (f"{out}: {len(made.labels)} test images of {t.name}, attacked by {attack}, ε = {eps:g}, on {attacked}\n"

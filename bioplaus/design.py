@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pandas as pd, torch
 from . import __version__
-from .attacks import Attack, blind_share
+from .attacks import blind_share
 from .core import BadInput, cards, choose, read_options, whole, written_whole
 from .data import Task, load_task
 from .mediators import known_mediator, mediators
 from .monitors import Collapse
 from .network import MLP
-from .noise import perturbation
+from .shown import perturbation
 from .robustness import attack_checks, evenly, spread_out
 from .rule import Rule, make_rule
 from .training import (Corrupt, Diverged, Recipe, Run, augmentation, check_batch, checked_settings, evaluate,
@@ -145,7 +145,7 @@ def measure(
     "Test accuracy and loss of each seed, clean and perturbed; `blind`: share of images without a gradient to attack."
     kinds = {"clean": None} | {p: perturbation(p, task.shape) for p in study.perturbations}
     n, at, some = len(task.y_test), spread_out(len(task.y_test), study.images), evenly(task, study.images)
-    attacked = any(isinstance(k, Attack) for k in kinds.values())
+    attacked = any(k and k.sees_gradient for k in kinds.values())
     frames, blind = [], blind_share(run.rule, *some).numpy() if attacked else None
     clean = evaluate(run.rule, task.x_test, task.y_test)
     same = evaluate(run.rule, *some) if len(at) < n else clean
@@ -154,7 +154,7 @@ def measure(
         frames.append(pd.DataFrame(_where(cell, task, run.rule) | {
             "seed": run.rule.net.seeds, "perturbation": re.split("[:@]", spec)[0], "level": kind.level if kind else 0.0,
             **{k: v.double().numpy() for k, v in scores.items()},
-            "blind": blind if getattr(kind, "sees_gradient", False) else 0.0,
+            "blind": blind if kind and kind.sees_gradient else 0.0,
             "images": len(at) if kind else n, "clean_same": (same if kind else clean)["accuracy"].double().numpy()}))
     if study.mediators:
         found = mediators(run.rule, *evenly(task, 500), study.mediators)
@@ -170,7 +170,8 @@ def check_attacks(
     images: int = 200,  # how many test images are used
 ) -> pd.DataFrame:
     "The checks against gradient masking (`attack_checks`) for the study's attacks; empty if it has none."
-    found = attack_checks(run.rule, task, map(perturbation, study.perturbations), images, seed=study.seed)
+    tried = [perturbation(p, task.shape) for p in study.perturbations]
+    found = attack_checks(run.rule, task, tried, images, seed=study.seed)
     return found if found.empty else found.assign(**_where(cell, task, run.rule))
 
 # %% ../nbs/40_design.ipynb #watch

@@ -85,7 +85,7 @@ def conditions(
     "The middle level of the study's first noise on images, and of its first attack that follows gradients, by name."
     found = [(re.split("[:@]", p)[0], _defined(perturbation, p, shape)) for p in study.perturbations]
     noises = [(n, k) for n, k in found if k and kind_of(k) == "corruption"]
-    attacks = [(n, k) for n, k in found if k and getattr(k, "sees_gradient", False)]
+    attacks = [(n, k) for n, k in found if k and k.sees_gradient]
     chosen = {}
     for group in (noises, attacks):
         if not group: continue

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch, torch.nn.functional as F
 from torch import Tensor
 from .core import BadInput, choose, whole
-from .noise import shown
+from .shown import Answers, shown
 from .rule import Rule
 
 # %% ../nbs/30_representations.ipynb #layers
@@ -80,7 +80,7 @@ def _answers(rule: Rule, shown: tuple, y: Tensor | None, phase: str) -> list[Ten
     if who is not rule and phase == "taught":
         raise BadInput("with noise inside the network there is no taught phase: nobody teaches such a network. "
                        "Ask for phase='free'.")
-    if not hasattr(who, "activities"):
+    if not isinstance(who, Answers):
         raise BadInput(f"{type(who).__name__} answers in the rule's place and has only `predict`; "
                        "give it a method `activities(x)`, the list of all layers' activity.")
     z = rule.transform(x)

@@ -9,22 +9,23 @@ __all__ = ['EPS', 'SEVERITIES', 'Condition', 'selected', 'conditions', 'severity
 
 # %% ../nbs/22_robustness.ipynb #imports
 import copy, re
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np, pandas as pd, torch
 from torch import Tensor
 from tqdm.auto import tqdm
-from .attacks import Attack, masking_checks
-from .core import BadInput, choose, real, whole
+from .attacks import masking_checks
+from .core import PERTURBATIONS, BadInput, choose, real, whole
 from .data import Task
-from .noise import corrupted, kind_of, known, perturbation, severity_level
+from .noise import corrupted
 from .rule import Rule
+from .shown import Perturbation, fact, kind_of, names_of, perturbation, severity_level
 from .stats import interval
 from .training import Run, evaluate
 
 # %% ../nbs/22_robustness.ipynb #plan
-EPS = {"linf": (0.02, 0.05, 0.1, 0.15, 0.2, 0.3), "l2": (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)} # sizes of attacks, in units of the pixel range
+# sizes of attacks, in units of the pixel range
+EPS = {"linf": (0.02, 0.05, 0.1, 0.15, 0.2, 0.3), "l2": (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)}
 SEVERITIES = (1, 2, 3, 4, 5)
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Condition:
     kind: str          # corruption, network or attack
     level: float
     severity: float    # 1 to 5; NaN for a level of one's own
-    perturb: Callable
+    perturb: Perturbation
 
 def selected(
     names,       # "all", None, or names (with levels or severities): a list, or comma-separated
@@ -42,12 +43,13 @@ def selected(
     what: str,   # for the message
 ) -> list[str]:
     "Names of perturbations of these kinds, checked."
-    mine = [n for n, k in known().items() if kind_of(k) in kinds]
+    mine = names_of(*kinds)
     if names is None or isinstance(names, str) and names in ("", "none", "all"): return mine if names == "all" else []
     names = [n.strip() for n in names.split(",")] if isinstance(names, str) else list(names)
     for n in names: choose(re.split("[:@]", n)[0], mine, what)
     return names
 
+# %% ../nbs/22_robustness.ipynb #conditions
 def conditions(
     spec: str,               # a name out of `selected`
     severities=SEVERITIES,
@@ -56,14 +58,16 @@ def conditions(
 ) -> list[Condition]:
     "One perturbation at all its levels, or at the one that `spec` asks for."
     name, *own = re.split("[:@]", spec)
-    at = lambda s: (p := perturbation(s, shape)) and Condition(name, kind_of(p), p.level, severity_of(name, p.level), p)
-    if own: return [at(spec)]
-    if kind_of(known()[name]) != "attack": return [at(f"{name}:{severity_level(name, s)}") for s in severities]
-    return [at(f"{name}:{real(e, 'eps')}") for e in (eps or EPS[getattr(perturbation(name), "norm", "linf")])]
+    kind = PERTURBATIONS.find(name)
+    if own: specs = [spec]
+    elif kind_of(kind) != "attack": specs = [f"{name}:{severity_level(name, s)}" for s in severities]
+    else: specs = [f"{name}:{real(e, 'eps')}" for e in (eps or EPS[fact(kind, "norm")])]
+    found = [perturbation(s, shape) for s in specs]
+    return [Condition(name, p.kind, p.level, severity_of(name, p.level), p) for p in found]
 
 def severity_of(name: str, level: float) -> float:
     "The severity that has this level, or NaN."
-    levels = list(getattr(known()[name], "levels", ()))
+    levels = list(fact(PERTURBATIONS.find(name), "levels"))
     return levels.index(level) + 1 if level in levels else np.nan
 
 # %% ../nbs/22_robustness.ipynb #suite
@@ -71,12 +75,16 @@ def named_rules(
     models, # a `Rule` or a `Run`, a list of them, or a dict with a name for each
 ) -> dict[str, Rule]:
     "Rules by name."
-    listed = list(models.items()) if isinstance(models, dict) else [(None, m) for m in (models if isinstance(models, (list, tuple)) else [models])]
+    if not isinstance(models, (dict, list, tuple)): models = [models]
+    listed = models.items() if isinstance(models, dict) else [(None, m) for m in models]
     rules = [(name, m.rule if isinstance(m, Run) else m) for name, m in listed]
     rules = [(name or rule.name, rule) for name, rule in rules]
-    if len(dict(rules)) < len(rules): raise BadInput(f"rules must have different names; these are called {', '.join(n for n, _ in rules)}. Give a dict with a name for each.")
+    if len(dict(rules)) < len(rules):
+        called = ", ".join(n for n, _ in rules)
+        raise BadInput(f"rules must have different names; these are called {called}. Give a dict with a name for each.")
     return dict(rules)
 
+# %% ../nbs/22_robustness.ipynb #suite-call
 def robustness_suite(
     models,               # a `Rule` or a `Run`, a list of them, or a dict with a name for each
     task: Task,           # whose test images are used
@@ -99,49 +107,61 @@ def robustness_suite(
         for c in bar:
             bar.set_description(f"{c.name} {c.level:g}")
             tests.run(c)
-    return tests.table(specs)
+    return _table(tests, specs)
 
 # %% ../nbs/22_robustness.ipynb #tests
 def _fits(name: str, rule: Rule, task: Task):
     if (rule.net.sizes[0], rule.net.sizes[-1]) != (task.n_in, task.n_classes):
-        raise BadInput(f"{name} has a network of sizes {rule.net.sizes}, and {task.name} has images of {task.n_in} pixels and {task.n_classes} classes.")
+        raise BadInput(f"{name} has a network of sizes {rule.net.sizes}, and {task.name} has images of {task.n_in} "
+                       f"pixels and {task.n_classes} classes.")
 
 class _Tests:
     "Rows of the table, as they come."
     def __init__(self, rules, task, images, attacked, seed):
-        self.rules, self.task, self.images, self.attacked, self.seed, self.rows, self.clean = rules, task, images, attacked, seed, [], {}
-
-    def count(self, c: Condition) -> int:
-        "How many images a condition is tried on."
-        return self.images if c.kind != "attack" else min(self.attacked, 500) if hasattr(c.perturb, "queries") else self.attacked
+        self.rules, self.task, self.seed = rules, task, seed
+        self.images, self.attacked = images, attacked # how many are shown, and attacked
+        self.rows, self.clean = [], {}
 
     def run(self, c: Condition):
         "One condition, for all rules."
-        n = self.count(c)
-        x, y = self.task.x_test[:n], self.task.y_test[:n]
-        if fixed := c.kind == "corruption": x = corrupted(x, c.perturb, self.seed)
-        for name, rule in self.rules.items(): self.add(name, rule, c.kind, c.name, c.level, c.severity, n, evaluate(rule, x, y, None if fixed else c.perturb, self.seed))
+        n = _tried_on(c, self.images, self.attacked)
+        x, y, perturb = self.task.x_test[:n], self.task.y_test[:n], c.perturb
+        if c.kind == "corruption": x, perturb = corrupted(x, perturb, self.seed), None
+        for name, rule in self.rules.items():
+            scores = evaluate(rule, x, y, perturb, self.seed)
+            self.rows.append(_row(self.task, name, rule, (c.kind, c.name, c.level, c.severity), n, scores))
 
     def untouched(self, name: str, n: int) -> dict:
         "Scores of a rule on the first `n` clean images."
-        if (name, n) not in self.clean: self.clean[name, n] = evaluate(self.rules[name], self.task.x_test[:n], self.task.y_test[:n])
+        if (name, n) not in self.clean:
+            self.clean[name, n] = evaluate(self.rules[name], self.task.x_test[:n], self.task.y_test[:n])
         return self.clean[name, n]
 
-    def add(self, name, rule, kind, perturbation, level, severity, n, scores):
-        self.rows.append(pd.DataFrame({
-            "task": self.task.name, "classes": self.task.n_classes, "rule": name, "seed": rule.net.seeds, "kind": kind, "perturbation": perturbation,
-            "level": float(level), "severity": float(severity), "accuracy": scores["accuracy"].double().numpy(), "images": n}))
+# %% ../nbs/22_robustness.ipynb #table
+def _tried_on(c: Condition, images: int, attacked: int) -> int:
+    "How many images a condition is tried on."
+    if c.kind != "attack": return images
+    return min(attacked, 500) if c.perturb.slow else attacked
 
-    def table(self, specs: list[str]) -> pd.DataFrame:
-        "All rows, with a clean one at the start of every curve."
-        starts = {(r.perturbation.iloc[0], r.kind.iloc[0], r.images.iloc[0]) for r in self.rows if r.level.iloc[0] > 0}
-        for name, rule in self.rules.items():
-            self.add(name, rule, "clean", "clean", 0, 0, self.images, self.untouched(name, self.images))
-            for p, kind, n in starts: self.add(name, rule, kind, p, 0, 0, n, self.untouched(name, int(n)))
-        order = {n: i for i, n in enumerate(["clean", *dict.fromkeys(re.split("[:@]", s)[0] for s in specs)])}
-        table = pd.concat(self.rows, ignore_index=True).drop_duplicates(["rule", "seed", "perturbation", "level"])
-        by = table.assign(p=table.perturbation.map(order), r=table.rule.map({n: i for i, n in enumerate(self.rules)}))
-        return by.sort_values(["p", "r", "level", "seed"], kind="stable").drop(columns=["p", "r"]).reset_index(drop=True)
+def _row(task: Task, name: str, rule: Rule, tried: tuple, n: int, scores: dict) -> pd.DataFrame:
+    kind, perturbation, level, severity = tried
+    return pd.DataFrame({
+        "task": task.name, "classes": task.n_classes, "rule": name, "seed": rule.net.seeds,
+        "kind": kind, "perturbation": perturbation, "level": float(level), "severity": float(severity),
+        "accuracy": scores["accuracy"].double().numpy(), "images": n})
+
+def _table(tests: _Tests, specs: list[str]) -> pd.DataFrame:
+    "All rows, with a clean one at the start of every curve."
+    first = [r.iloc[0] for r in tests.rows]
+    starts = {(r.kind, r.perturbation, r.images) for r in first if r.level > 0} | {("clean", "clean", tests.images)}
+    rows = [_row(tests.task, name, rule, (kind, p, 0, 0), n, tests.untouched(name, int(n)))
+            for name, rule in tests.rules.items() for kind, p, n in starts]
+    order = {n: i for i, n in enumerate(["clean", *dict.fromkeys(re.split("[:@]", s)[0] for s in specs)])}
+    table = pd.concat(tests.rows + rows, ignore_index=True)
+    table = table.drop_duplicates(["rule", "seed", "perturbation", "level"])
+    place = {n: i for i, n in enumerate(tests.rules)}
+    by = table.assign(p=table.perturbation.map(order), r=table.rule.map(place))
+    return by.sort_values(["p", "r", "level", "seed"], kind="stable").drop(columns=["p", "r"]).reset_index(drop=True)
 
 # %% ../nbs/22_robustness.ipynb #stages
 class Stages:
@@ -156,7 +176,8 @@ def spread_out(
     images: int | None, # how many are wanted; None: all
 ) -> Tensor:            # (images,) their places in the test set
     "That many images, spread over all."
-    return torch.arange(n) if images is None or images >= n else torch.arange(whole(images, "images")) * n // images
+    if images is None or images >= n: return torch.arange(n)
+    return torch.arange(whole(images, "images")) * n // images
 
 def evenly(
     task: Task,
@@ -166,6 +187,7 @@ def evenly(
     at = spread_out(len(task.y_test), images)
     return task.x_test[at], task.y_test[at]
 
+# %% ../nbs/22_robustness.ipynb #attack-checks
 def attack_checks(
     rule: Rule,
     task: Task,
@@ -176,10 +198,11 @@ def attack_checks(
     name: str | None = None, # for the table
 ) -> pd.DataFrame:
     "`masking_checks` at the middle one of the attacks' L∞ sizes (0.1 if none is L∞); empty if nothing is attacked."
-    attacks = [a for a in attacks if isinstance(a, Attack)]
+    attacks = [a for a in attacks if a.kind == "attack"]
     if not attacks: return pd.DataFrame()
     sizes = sorted({a.level for a in attacks if a.norm == "linf" and a.level}) or [0.1]
-    return masking_checks(rule, *evenly(task, images), sizes[len(sizes) // 2], queries, seed, name=name)
+    x, y = evenly(task, images)
+    return masking_checks(rule, x, y, sizes[len(sizes) // 2], queries, seed, name=name, shape=task.shape)
 
 # %% ../nbs/22_robustness.ipynb #suite-checks
 def suite_checks(
@@ -213,7 +236,7 @@ def corruption_error(
     results: pd.DataFrame,       # of `robustness_suite`
     reference: str = "backprop", # the rule whose error is 1
 ) -> pd.DataFrame:
-    "`error` and `relative` (clean error taken off), each over the reference's: rows for each corruption, rule and seed."
+    "`error` and `relative` (clean error taken off), over the reference's: rows for each corruption, rule and seed."
     choose(reference, results.rule.unique(), "reference rule")
     rows = results[results.kind == "corruption"].assign(error=lambda r: 1 - r.accuracy)
     keys = ["perturbation", "rule", "seed"]
@@ -228,15 +251,20 @@ def matched_difference(
     results: pd.DataFrame, # of `robustness_suite`
     stages: pd.DataFrame,  # the same suite for stages of the reference: its column `rule` names them
 ) -> pd.DataFrame:
-    "Accuracy minus the reference's at the same clean accuracy: columns `clean`, `matched` and `difference` join the rows of `results`."
+    """Accuracy minus the reference's at the same clean accuracy.
+    Columns `clean`, `matched` and `difference` join the rows of `results`."""
     def beside_clean(table, keys):
         clean = table[table.level == 0].set_index(["perturbation", *keys]).accuracy.rename("clean")
         return table[table.level > 0].join(clean, on=["perturbation", *keys])
-    points = beside_clean(stages, ["rule", "seed"]).groupby(["perturbation", "level", "rule"])[["clean", "accuracy"]].mean()
+    each = beside_clean(stages, ["rule", "seed"]).groupby(["perturbation", "level", "rule"])
+    points = each[["clean", "accuracy"]].mean()
     curves = {key: p.sort_values("clean") for key, p in points.groupby(["perturbation", "level"])}
     rows = beside_clean(results, ["rule", "seed"])
-    if lost := sorted({f"{p} {l:g}" for p, l in zip(rows.perturbation, rows.level) if (p, l) not in curves}): raise BadInput(f"the stages were not tested on {', '.join(lost)}; run the same suite on them.")
-    read = lambda r: np.interp(r.clean, curves[r.perturbation, r.level].clean, curves[r.perturbation, r.level].accuracy, left=np.nan, right=np.nan)
+    lost = sorted({f"{p} {l:g}" for p, l in zip(rows.perturbation, rows.level) if (p, l) not in curves})
+    if lost: raise BadInput(f"the stages were not tested on {', '.join(lost)}; run the same suite on them.")
+    def read(r):
+        curve = curves[r.perturbation, r.level]
+        return np.interp(r.clean, curve.clean, curve.accuracy, left=np.nan, right=np.nan)
     rows["matched"] = [float(read(r)) for r in rows.itertuples()]
     return rows.assign(difference=rows.accuracy - rows.matched)
 
@@ -246,29 +274,40 @@ def summary(
     reference: str | None = None,# for the corruption errors; None: "backprop" if it is there, else the first rule
     stages: pd.DataFrame | None = None, # stages of the reference, for the difference at matched clean accuracy
 ) -> pd.DataFrame:
-    "Per rule and seed: clean accuracy, mean accuracy under corruptions, mean area of each kind, mCE, relative mCE, and the mean difference at matched clean accuracy."
+    """Per rule and seed: clean accuracy, mean accuracy under corruptions, mean area of each kind, mCE, relative mCE,
+    and the mean difference at matched clean accuracy."""
     rules = list(results.rule.unique())
     reference = reference or ("backprop" if "backprop" in rules else rules[0])
-    by = lambda table, column: table.groupby(["rule", "seed"], sort=False)[column].mean()
-    columns = {"clean": by(results[results.kind == "clean"], "accuracy")}
-    if (noisy := results[(results.kind == "corruption") & (results.level > 0)]).size: columns["corrupted"] = by(noisy, "accuracy")
-    for kind, part in area(results).groupby("kind", sort=False): columns[f"area, {kind}"] = by(part, "area")
-    if noisy.size: columns |= {n: by(corruption_error(results, reference), c) for n, c in (("mCE", "error"), ("relative mCE", "relative"))}
+    each = lambda table, column: table.groupby(["rule", "seed"], sort=False)[column]
+    noisy = results[(results.kind == "corruption") & (results.level > 0)]
+    columns = {"clean": each(results[results.kind == "clean"], "accuracy").mean()}
+    if noisy.size: columns["corrupted"] = each(noisy, "accuracy").mean()
+    for kind, part in area(results).groupby("kind", sort=False): columns[f"area, {kind}"] = each(part, "area").mean()
+    if noisy.size:
+        errors = corruption_error(results, reference)
+        columns |= {"mCE": each(errors, "error").mean(), "relative mCE": each(errors, "relative").mean()}
     if stages is not None:
-        off = matched_difference(results, stages)
-        columns |= {f"matched, {kind}": off[off.kind == kind].groupby(["rule", "seed"], sort=False).difference.apply(lambda d: d.mean(skipna=False)) for kind in off.kind.unique()}
+        for kind, part in matched_difference(results, stages).groupby("kind", sort=False):
+            columns[f"matched, {kind}"] = each(part, "difference").apply(lambda d: d.mean(skipna=False))
     return pd.DataFrame(columns).loc[rules].reset_index()
+
+# %% ../nbs/22_robustness.ipynb #summary-table
+def _interval_text(values: np.ndarray, scale: float, digits: int) -> str:
+    mean, half = interval(scale * values)
+    if np.isnan(mean): return "–"
+    n, some = len(values), int(np.isfinite(values).sum())
+    width = "" if np.isnan(half) else f" ± {half:.{digits}f}"
+    return f"{mean:.{digits}f}{width}" + (f" ({some} of {n} seeds)" if some < n else "")
 
 def summary_table(
     numbers: pd.DataFrame, # of `summary`
 ) -> pd.DataFrame:
-    "Mean ± half-width of the 95% t-interval over seeds (and how many, where some have no value): errors as ratios, all else in percent."
-    def cell(values, scale, digits):
-        mean, half = interval(scale * values)
-        n, some = len(values), int(np.isfinite(values).sum())
-        return "–" if np.isnan(mean) else f"{mean:.{digits}f}" + ("" if np.isnan(half) else f" ± {half:.{digits}f}") + (f" ({some} of {n} seeds)" if some < n else "")
-    shown = {c: (1, 2) if c.endswith("mCE") else (100, 1) for c in numbers.columns[2:]}
-    return pd.DataFrame({c: {r: cell(v[c].to_numpy(), *how) for r, v in numbers.groupby("rule", sort=False)} for c, how in shown.items()})
+    """Mean ± half-width of the 95% t-interval over seeds (and how many, where some have no value).
+    Errors are ratios, all else is in percent."""
+    how = {c: (1, 2) if c.endswith("mCE") else (100, 1) for c in numbers.columns[2:]}
+    each = list(numbers.groupby("rule", sort=False))
+    return pd.DataFrame({c: {rule: _interval_text(part[c].to_numpy(), scale, digits) for rule, part in each}
+                         for c, (scale, digits) in how.items()})
 
 # %% ../nbs/22_robustness.ipynb #curves
 def curves(
@@ -278,10 +317,12 @@ def curves(
     "A figure with a panel for each perturbation: accuracy over level, mean and 95% interval over seeds."
     import matplotlib.pyplot as plt
     from bioplaus.plots import robustness
-    names = [p for p in results.perturbation.unique() if p != "clean" and results[results.perturbation == p].level.nunique() > 1]
+    levels = results[results.perturbation != "clean"].groupby("perturbation", sort=False)["level"].nunique()
+    names = list(levels[levels > 1].index)
     if not names: raise BadInput("there is no curve to draw: the results hold no perturbation.")
     columns, rows = min(columns, len(names)), -(-len(names) // columns)
-    fig, axes = plt.subplots(rows, columns, figsize=(2.5 * columns + 0.5, 2.1 * rows + 0.4), sharey=True, squeeze=False, layout="constrained")
+    fig, axes = plt.subplots(rows, columns, figsize=(2.5 * columns + 0.5, 2.1 * rows + 0.4), sharey=True,
+                             squeeze=False, layout="constrained")
     for ax, name in zip(axes.flat, names):
         robustness(results[results.perturbation == name], name, ax)
         ax.set(title=name, xlabel=_axis_label(name), ylabel="test accuracy" if ax in axes[:, 0] else "")
@@ -289,8 +330,14 @@ def curves(
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
     return fig
 
+# %% ../nbs/22_robustness.ipynb #axis-label
 def _axis_label(name: str) -> str:
     "The unit of a perturbation's level, short enough for an axis."
-    kind = known().get(name)
-    unit = getattr(kind, "unit", "") or ("ε (L2)" if getattr(kind and perturbation(name), "norm", "") == "l2" else "ε")
-    return unit.replace("in units of the pixel range", "pixel range").replace("as a share of the side", "of the side").replace("standard deviation", "s.d.")
+    if name not in PERTURBATIONS: return "level"  # of a package that is no longer there
+    kind = PERTURBATIONS[name]
+    unit = fact(kind, "unit") + (" (L2)" if fact(kind, "norm") == "l2" else "")
+    for long, short in _SHORTER.items(): unit = unit.replace(long, short)
+    return unit
+
+_SHORTER = {"in units of the pixel range": "pixel range", "as a share of the side": "of the side",
+            "standard deviation": "s.d."}

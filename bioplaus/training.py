@@ -24,9 +24,9 @@ from .core import BadInput, RunFailed, cards, choose, stream, whole, written_who
 from .data import Task
 from .monitors import Trouble, asked_for, diagnose, exploded, say
 from .network import MLP
-from .noise import perturbation, places_in_set, shown
 from .products import Outer, keep_memory
 from .rule import LOSSES, Rule, Teacher, fill, make_rule
+from .shown import as_perturbation, places_in_set, shown
 
 # %% ../nbs/10_training.ipynb #evaluate
 PIECE = 1000  # images at a time
@@ -523,12 +523,13 @@ def check_batch(
 
 # %% ../nbs/10_training.ipynb #start
 def augmentation(
-    augment,                    # a perturbation's name, with its level if need be, or a function; None: none
+    augment,                    # a perturbation, or its name, with its level if need be; None: none
     shape: tuple | None = None, # of one image
 ) -> Callable | None:
-    "What perturbs training batches, from its name; anything callable stays."
-    if augment is not None and not callable(augment): augment = perturbation(augment, shape)
-    if hasattr(augment, "network"):
+    "What perturbs training batches."
+    if augment is None: return None
+    augment = as_perturbation(augment, shape)
+    if augment.kind == "network":
         raise BadInput(f"augment={augment} is noise inside the network; "
                        "training batches can only be given noise or attacks on images.")
     return augment

@@ -11,22 +11,30 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from .core import BadInput, CannotWrite, RunFailed, adopt, own_rules, whole
+from .core import BOOKS, BadInput, CannotWrite, RunFailed, whole
 
 # %% ../nbs/39_workers.ipynb #one
-def _one(number: int, job: Callable, threads: int | None, rules: list[bytes]) -> tuple:
+def _one(number: int, job: Callable, threads: int | None, things: list[tuple]) -> tuple:
     "In a worker: do the job, with its share of the cores."
     if threads: torch.set_num_threads(threads)
-    for rule in rules: adopt(pickle.loads(rule))
+    for what, name, packed in things: _unpack(what, name, packed)
     return number, job()
 
-def packed_rules() -> list[bytes]:
-    "The rules of this session, ready to travel; one that can't stays here, and a job that needs it says it is unknown."
+def _unpack(what: str, name: str, packed: bytes):
+    "Make a rule or a perturbation of another session known here. If that fails, whoever asks for it is told why."
+    try: BOOKS[what].add(*pickle.loads(packed))
+    except Exception as e:
+        BOOKS[what].lost[name] = (f"the {what} {name!r} could not come along to a worker process ({type(e).__name__}: "
+                                  f"{e}). Put it into a module that can be imported there, or take one worker.")
+
+def packed_rules() -> list[tuple]:
+    """The rules and perturbations of this session, ready to travel: (what it is, its name, bytes).
+    One that can't (it may hold an open file) stays here, and a job that needs it says that it is unknown."""
     import cloudpickle
     packed = []
-    for name, entry in own_rules().items():
-        with contextlib.suppress(Exception):  # it may hold an open file
-            packed.append(cloudpickle.dumps({name: entry}))
+    for what, book in BOOKS.items():
+        for name, entry in book.own().items():
+            with contextlib.suppress(Exception): packed.append((what, name, cloudpickle.dumps(entry)))
     return packed
 
 def cores() -> int:

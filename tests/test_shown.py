@@ -9,7 +9,7 @@ from bioplaus.data import load_task
 from bioplaus.design import Cell, Study, Watch, evenly, measure, spread_out
 from bioplaus.geometry import Geometry, contrast, participation_ratio
 from bioplaus.network import MLP
-from bioplaus.noise import ImageStream, kind_of, known, shown
+from bioplaus.shown import ImageStream, kind_of, known, shown
 from bioplaus.plots import curve
 from bioplaus.representations import activities
 from bioplaus.robustness import robustness_suite
@@ -31,7 +31,7 @@ def world():
 
 def quick(name):
     kind = known()[name]()
-    return replace(kind, queries=20) if hasattr(kind, "queries") else kind
+    return replace(kind, queries=20) if kind.slow else kind
 
 
 @functools.cache
@@ -42,7 +42,7 @@ def counted(name):
     for start in range(0, N, 1000):
         g = ImageStream(SEED, type(kind).__name__, start=start)
         xs = kind(rule, x[start:start + 1000], y[start:start + 1000], g)
-        who = kind.network(rule, g) if hasattr(kind, "network") else rule
+        who = kind.network(rule, g)
         images.append(xs)
         answers.append(who.predict(xs).detach())
     answers = torch.cat(answers, 1)
