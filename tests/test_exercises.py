@@ -10,7 +10,7 @@ from sklearn.linear_model import Ridge
 from torch.testing import assert_close
 
 from bioplaus.attacks import FGSM, PGD, blind_share, transfer
-from bioplaus.controls import Smoothed
+from bioplaus.baselines import Smoothed
 from bioplaus.core import cards
 from bioplaus.data import load_task
 from bioplaus.feedback import alignment

@@ -115,7 +115,7 @@ def test_the_notebook_can_be_taken_away(page, pages):
 
 
 @pytest.mark.parametrize("colab", [True, False])
-@pytest.mark.parametrize("notebook", ["02_rule.ipynb", "07_microcircuit.ipynb", "tutorials/90_zoo.ipynb"])
+@pytest.mark.parametrize("notebook", ["05_rule.ipynb", "15_microcircuit.ipynb", "tutorials/90_zoo.ipynb"])
 def test_the_first_cell_in_colab(notebook, colab, monkeypatch, tmp_path):
     "It installs the package and brings the results that the notebook reads; elsewhere it does nothing."
     from IPython.core.inputtransformer2 import TransformerManager
@@ -128,7 +128,7 @@ def test_the_first_cell_in_colab(notebook, colab, monkeypatch, tmp_path):
     shell = type("Shell", (), {"run_line_magic": lambda self, *call: asked.append(call)})()
     exec(TransformerManager().transform_cell(source), {"get_ipython": lambda: shell})
     assert asked == ([("pip", "install -q bioplaus")] if colab else [])
-    there = {"02_rule.ipynb": None, "07_microcircuit.ipynb": home / "results",
+    there = {"05_rule.ipynb": None, "15_microcircuit.ipynb": home / "results",
              "tutorials/90_zoo.ipynb": tmp_path / "results"}[notebook]
     stored = {f.name for f in (ROOT / "nbs" / "results").glob("*.csv")}
     assert {f.name for f in tmp_path.rglob("*.csv")} == (stored if colab and there else set())

@@ -1,6 +1,6 @@
 """Choose the rates on the rules' cards, on validation images.   python tools/choose_rates.py [RULE ...]
 
-Each rule is searched by the protocol of nbs/42_search.ipynb on mnist-mini's ten classes, once for each of the rates
+Each rule is searched by the protocol of nbs/63_search.ipynb on mnist-mini's ten classes, once for each of the rates
 that a card holds: lr, lr_adam and lr_deep. What was chosen is tried on two and three classes, too. No test image is
 used. All trials go into bioplaus/data_files/rates.csv, after each round, so that a search which was stopped goes on
 where it was; two such processes may share the work. When all is done the rates are written onto the cards, in their

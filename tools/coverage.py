@@ -2,7 +2,7 @@
 
 For each shape that accuracies and their differences can have, and for n from 3 to 30 seeds, it simulates studies and
 counts in how many of them each interval holds the true mean, on which side it misses, and how wide it is beside
-Student's t. The table, nbs/results/coverage.csv, is shown by nbs/39_stats.ipynb. It needs a quarter of an hour of one
+Student's t. The table, nbs/results/coverage.csv, is shown by nbs/30_stats.ipynb. It needs a quarter of an hour of one
 core.
 """
 import argparse
