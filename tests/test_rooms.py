@@ -39,4 +39,4 @@ def test_a_room_imports_from_lower_numbers_only():
 def test_the_sidebar_is_in_file_order():
     sidebar = yaml.safe_load((ROOT / "_quarto.yml").read_text(encoding="utf-8"))["website"]["sidebar"]["contents"]
     listed = re.findall(r"'(\d\w+_\w+)\.ipynb'", repr(sidebar))
-    assert [page for page in listed if page in PAGES] == PAGES
+    assert [page for page in listed if page in PAGES] == [page for page in PAGES if page < "98"]  # then come redirects
