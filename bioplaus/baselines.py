@@ -101,7 +101,7 @@ def dfc_random(net: MLP, nudge: float = 0.1, leak: float = 10.0, on: str = "r") 
     "Deep feedback control through random feedback weights."
     return Rule(net, Control(net, RandomFixed(net), nudge=nudge, controller=Controller(leak)), Delta(on))
 
-# %% ../nbs/17_baselines.ipynb #shuffled
+# %% ../nbs/17_baselines.ipynb #825ac6de
 class ShuffledControl(Control):
     "A controller whose push to the hidden layers is that of the next image in the batch."
     least_batch = 2  # alone in a batch, an image would get its own push

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np, torch
 from torch import Tensor
-from .core import BadInput, RunFailed, choose, pick_device, read_options, real, stream, whole
+from .core import BadInput, RunFailed, TASKS, choose, pick_device, read_options, real, register_task, stream, whole
 
 # %% ../nbs/01_data.ipynb #task-tensors
 class _Tensors:
@@ -142,6 +142,7 @@ def _task(name, train, test, classes, validation, seed, norm=None, valid=None) -
     return Task(name, *parts, classes=classes, shape=tuple(train[0].shape[1:]), mean=mean, std=std)
 
 # %% ../nbs/01_data.ipynb #mini
+@register_task("mnist-mini")
 def _mini():
     "((x, y), (x_test, y_test)) of the subset inside the package, as bytes."
     path = files("bioplaus") / "data_files" / "mnist-mini.npz"
@@ -150,6 +151,7 @@ def _mini():
     except Exception as e:
         raise RunFailed(f"{path} is missing or corrupt ({e}); install bioplaus again.") from e
 
+@register_task("digits")
 def _digits():
     "scikit-learn's 8×8 digits; one fifth, drawn once and for all, is the test set."
     from sklearn.datasets import load_digits
@@ -235,6 +237,7 @@ def _published(folder: Path, part: str):
     return x.reshape(len(x), 28, 28), y.astype(np.int64)
 
 # %% ../nbs/01_data.ipynb #find-mnist-c
+@register_task("mnist-c")
 def _mnist_c(root: str | Path | None, corruption: str):
     "((x, y), (x_test, y_test)) of one corruption of the published MNIST-C."
     root = Path(root).expanduser() if root else data_folder()
@@ -286,13 +289,28 @@ def late(
 CONDITIONS = {"few": few, "imbalance": imbalanced, "late": late}
 
 # %% ../nbs/01_data.ipynb #sources
-SOURCES = {  # name -> (how to read it, the seed course's mean and std of its training pixels)
-    "mnist-mini": (_mini, (0.1307, 0.3081)),
-    "mnist": (lambda: _from_torchvision("MNIST"), (0.1307, 0.3081)),
-    "fashion-mnist": (lambda: _from_torchvision("FashionMNIST"), (0.2860, 0.3530)),
-    "digits": (_digits, None),
-    "mnist-c": (_mnist_c, (0.1307, 0.3081)),  # the only one that asks where, and which
-}
+SOURCES = TASKS  # name -> a function that reads the images
+# the seed course's mean and std of training pixels; of the others, both are measured
+_NORMS = {"mnist-mini": (0.1307, 0.3081), "mnist": (0.1307, 0.3081), "fashion-mnist": (0.2860, 0.3530),
+          "mnist-c": (0.1307, 0.3081)}
+
+@register_task("mnist")
+def _mnist():
+    "70,000 handwritten digits, by way of torchvision."
+    return _from_torchvision("MNIST")
+
+@register_task("fashion-mnist")
+def _fashion_mnist():
+    "70,000 pieces of clothing, by way of torchvision."
+    return _from_torchvision("FashionMNIST")
+
+def _read(name: str, *where) -> tuple:
+    "((x, y), (x_test, y_test)) of a task, if that is what its function gives."
+    given = TASKS.find(name)(*where)
+    try: return tuple((np.asarray(x), np.asarray(y)) for x, y in (given[0], given[1]))
+    except (TypeError, ValueError, IndexError) as e:
+        raise BadInput(f"the function of task {name!r} must give ((x, y), (x_test, y_test)), images and labels as arrays; "
+                       f"it gave {type(given).__name__}.") from e
 
 # %% ../nbs/01_data.ipynb #load
 def load_task(
@@ -308,7 +326,7 @@ def load_task(
 ) -> Task:
     "Load a classification task, split and on its device. Validation images are taken from the training images only."
     source, _, part = name.partition(":")
-    read, norm = SOURCES[choose(source, SOURCES, "task")]
+    choose(source, TASKS, "task")
     if source != "mnist-c" and root:
         raise BadInput(f"only mnist-c has a root; {name!r} with root={str(root)!r} was given.")
     conditions = {} if source == "mnist-c" else read_options(part)
@@ -316,9 +334,10 @@ def load_task(
     choose(normalise, ("standard", "unit"), "normalisation")
     whole(seed, "seed", 0)
     device = pick_device(device)
-    train, test = read(root, part or "identity") if source == "mnist-c" else read()
+    train, test = _read(source, *((root, part or "identity") if source == "mnist-c" else ()))
     classes = _wanted(classes, sorted(set(train[1].tolist())), name)
-    task = _task(name, train, test, classes, validation, seed, norm if normalise == "standard" else (0.0, 1.0))
+    norm = _NORMS.get(source) if normalise == "standard" else (0.0, 1.0)
+    task = _task(name, train, test, classes, validation, seed, norm)
     for condition, value in conditions.items(): task = CONDITIONS[condition](task, value, seed)
     return task.to(device)
 

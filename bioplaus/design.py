@@ -16,11 +16,11 @@ from pathlib import Path
 import pandas as pd, torch
 from . import __version__
 from .attacks import blind_share
-from .core import BadInput, cards, choose, read_options, whole, written_whole
+from .core import BadInput, NETWORKS, cards, choose, read_options, whole, written_whole
 from .data import Task, load_task
 from .mediators import known_mediator, mediators
 from .monitors import Collapse
-from .network import MLP
+from .network import make_network
 from .shown import perturbation
 from .robustness import attack_checks, evenly, spread_out
 from .rule import Rule, make_rule
@@ -73,7 +73,8 @@ class _Grid:
         name, options = parse_rule(spec)
         lr = options.pop("lr", self.lr.get(spec) if isinstance(self.lr, dict) else self.lr)
         sizes = (n_in, *(self.networks[0] if hidden is None else hidden), n_classes)
-        net = MLP(sizes, act=self.act, replicas=self.seeds, bias=self.bias, seed=self.seed, init=self.init)
+        how = dict(act=self.act, replicas=self.seeds, bias=self.bias, seed=self.seed, init=self.init)
+        net = make_network(self.net, sizes, **how)
         return make_rule(name, net, **options), lr
 
     def checked(self) -> "Study":
@@ -102,6 +103,7 @@ def _check_names(study: "Study"):
     for r in study.lr if isinstance(study.lr, dict) else (): choose(r, study.rules, "rule of this study")
     if study.images is not None: whole(study.images, "images")
     choose(study.normalise, ("standard", "unit"), "normalisation")
+    choose(study.net, NETWORKS, "network")
 
 def _check_rules(study: "Study"):
     for r, hidden in itertools.product(study.rules, study.networks):
@@ -119,6 +121,7 @@ class Study(Recipe, _Grid):
     seeds: int = 10               # replicas of each cell
     seed: int = 0                 # the first one
     hidden: tuple = (100,)        # sizes of the hidden layers; or several networks, ((100,), (256, 256))
+    net: str = "mlp"              # a name in `NETWORKS`
     act: str = "sigmoid"
     bias: bool = True
     init: str = "pytorch"

@@ -21,7 +21,7 @@ from .training import Diverged, OtherSettings, Recipe, default_lr, differences, 
 from .workers import claimed
 
 # %% ../nbs/63_search.ipynb #search
-SEARCHED = ("hidden", "act", "bias", "init", "seed", *(name for name in Recipe().recipe if name != "lr"))
+SEARCHED = ("hidden", "net", "act", "bias", "init", "seed", *(name for name in Recipe().recipe if name != "lr"))
 
 def search_lr(
     rule: str,     # a rule's name, with options if need be

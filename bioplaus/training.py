@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from .core import BadInput, RunFailed, cards, choose, stream, whole, written_whole
 from .data import Task
 from .monitors import Trouble, asked_for, diagnose, exploded, say
-from .network import MLP
+from .network import make_network
 from .products import Outer, keep_memory
 from .rule import LOSSES, Rule, Teacher, fill, make_rule
 from .shown import as_perturbation, places_in_set, shown
@@ -392,7 +392,11 @@ def _history(head: dict) -> pd.DataFrame:
 
 # %% ../nbs/22_training.ipynb #untrained
 def _as_built(config: dict) -> Rule:
-    rule = make_rule(config["rule"], MLP(**config["net"]), **config["options"])
+    net = dict(config["net"])
+    if "sizes" not in net:
+        raise BadInput("this run's network was put together by hand, of layers; give load_run the rule (rule=), or give the "
+                       "network a name (register_network), so that it can be built again.")
+    rule = make_rule(config["rule"], make_network(net.pop("network", "mlp"), **net), **config["options"])
     rule.net.normalise = config["net"]["normalise"]
     return rule
 
