@@ -268,6 +268,7 @@ class Listing(Mapping):
     def __iter__(self): return iter(self.entries())
     def __len__(self): return len(self.entries())
     def __contains__(self, name): return name in self.entries()
+    def __reduce__(self): return _book, (self.what,)  # in another process, it is that process's own
 
     def __getitem__(self, name):
         if name not in self: raise KeyError(name)
@@ -316,6 +317,8 @@ PERTURBATIONS = Book("perturbation", read_classes, r"^\s*class \w+\([^:]*\bname=
 TASKS = Book("task", partial(_read_decorated, decorator="register_task", kind=Entry), r"@register_task\(")
 NETWORKS = Book("network", partial(_read_decorated, decorator="register_network", kind=Entry), r"@register_network\(")
 BOOKS = {book.what: book for book in (RULES, PERTURBATIONS, TASKS, NETWORKS)}
+
+def _book(what: str) -> Book: return BOOKS[what]
 
 def cards() -> dict[str, Card]:
     "All known rules by name: the package's, those of installed packages, and those registered in this process."
