@@ -46,7 +46,8 @@ def Hebb(
     return partial(hebb_decay, centre=centre, decay=real(decay, "decay")) if decay else HEBB[centre]
 
 # %% ../nbs/10_hebbian.ipynb #rule
-@register("hebb", equation="ΔW = ⟨(r − mean over units) r₋ᵀ⟩", sees="pre, post, layer", paper="Hebb 1949; as in the seed course",
+@register("hebb", equation="ΔW = ⟨(r − mean over units) r₋ᵀ⟩",
+          sees="pre, post, layer", paper="Hebb 1949; as in the seed course",
           lr=0.0001, lr_adam=0.001, lr_deep=0.0001)
 def hebb_rule(net: MLP, centre: str = "units", decay: float = 0.0) -> Rule:
     "Plain Hebbian learning, centred over the layer's units; no label is ever used."
@@ -56,7 +57,7 @@ def hebb_rule(net: MLP, centre: str = "units", decay: float = 0.0) -> Rule:
 def effective_rank(
     A: Tensor, # (..., rows, columns)
 ) -> Tensor:
-    "How many directions the rows of `A` use: 1 if all lie on one line, at most the smaller side (Roy & Vetterli 2007). Zero matrices have rank 0."
+    "How many directions rows use: from 1, all on one line, to the smaller side (Roy & Vetterli 2007); 0 if all are 0."
     A = A.mT.double() if A.shape[-1] > A.shape[-2] else A.double()
     s = torch.linalg.eigvalsh(A.mT @ A).clamp(min=0).sqrt()  # singular values; many times faster than an SVD
     total = s.sum(-1, keepdim=True)

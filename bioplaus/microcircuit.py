@@ -8,7 +8,6 @@ __all__ = ['Dendrites', 'Circuit', 'LearningCircuit', 'RunningCircuit', 'Microci
 # %% ../nbs/15_microcircuit.ipynb #imports
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 from .core import BadInput, choose, real, register, whole
 from .feedback import random_like

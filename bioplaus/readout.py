@@ -74,7 +74,7 @@ def with_readout(
     by_error = readout == "delta"
     teacher, last, output = (Readout(), Delta(), "identity") if by_error else (Clamp(), outstar, "softmax")
     if project: teacher = TargetProjection(net, teacher, project)
-    rates = None if by_error else (None, 0.1)  # the pace of counting depends on nothing
+    rates = None if by_error else (None, 0.1)  # counting has one pace, however active units are
     return Rule(net, teacher, [plasticity] * (net.depth - 1) + [last], output, bias=False, lr=rates, **kind)
 
 def competing(
