@@ -13,9 +13,11 @@ from bioplaus.network import MLP
 from bioplaus.noise import PERTURBATIONS, Corruption, corrupted, perturbation
 from bioplaus.robustness import corruption_error
 from bioplaus.rule import Backprop, Delta, Rule, make_rule
+from bioplaus.stats import Comparison, compare_paired
 from bioplaus.study import Study, run_study
 from bioplaus.training import OtherSettings, evaluate, fit
 from bioplaus.updates import pair_means
+from scipy import stats
 from torch.testing import assert_close
 
 
@@ -226,6 +228,18 @@ def test_pairs_of_different_batches_forget_the_noise():
     inner = [[(A[i] * B[j]).sum((-2, -1)) for j in range(5)] for i in range(5)]
     assert_close(same, sum(inner[i][i] for i in range(5)) / 5)
     assert_close(other, sum(inner[i][j] for i in range(5) for j in range(5) if i != j) / 20)
+
+
+def test_a_comparison_is_paired():
+    "Five seeds whose luck is a hundred times their difference: the interval is scipy's paired one, whatever the order."
+    luck, d = np.arange(5) * 10.0, np.array([0.1, 0.3, 0.2, 0.25, 0.15])
+    x, y = ({"rule": r, "seed": range(5), "accuracy": v} for r, v in (("x", luck + d), ("y", luck)))
+    table = pd.concat([pd.DataFrame(x), pd.DataFrame(y)[::-1]])
+    found = compare_paired(table, [Comparison("x − y", "x", "y", margin=1.0)]).iloc[0]
+    paired = stats.ttest_rel(luck + d, luck)
+    np.testing.assert_allclose((found.low, found.high), paired.confidence_interval())
+    np.testing.assert_allclose((found.tost_low, found.tost_high), paired.confidence_interval(0.9))
+    assert found.p == 2 / 2**5  # all five differ in the same direction
 
 
 def test_relative_corruption_errors():

@@ -2,7 +2,7 @@
 
 Faults that somebody could make (a sign, a transposed weight, a mean over replicas, the wrong tail of a p value, ...)
 stand in tools/mutants.toml. Each is put into a copy of the package and of its notebook, and the tests that should
-notice are run on the copy. Exit code 1: a fault survived, or a test fails without any fault. It takes a quarter of an
+notice are run on the copy. Exit code 1: a fault survived, or a test fails without any fault. It takes up to half an
 hour of one core, and needs the extra `oracles`.
 
 The place of a fault is a piece of text that stands once in all modules, whatever white space is between its words; so
