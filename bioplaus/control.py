@@ -18,7 +18,7 @@ from .clamping import contrastive
 from .core import BadInput, choose, normal, real, register, whole
 from .feedback import DirectFeedback
 from .hebbian import Hebb, oja
-from .network import MLP, State, passes
+from .network import MLP, Network, State, passes
 from .products import mean_outer, project
 from .rule import LOSSES, Delta, Rule, Teacher, one_hot
 
@@ -173,6 +173,16 @@ def loop_matrix(rule: Rule, phases, Qs: list[Tensor]) -> Tensor:
         if slope is not None: x = x * slope.unsqueeze(-2) if x is Q else x.mul_(slope.unsqueeze(-2))
     return x.expand(S, N, C, C).mT
 
+# %% ../nbs/14_control.ipynb #controllable
+def _check_controllable(net: Network):
+    "A `BadInput` for networks without hidden layers, or with something between them."
+    if net.depth < 2:
+        raise BadInput(f"feedback control teaches hidden layers, and the sizes {net.sizes} have none; "
+                       "give at least one hidden size.")
+    if any(layer.between for layer in net.layers):
+        raise BadInput("feedback control needs the Jacobian of every image, which is computed for layers with nothing "
+                       "between them; take backprop or a rule with feedback weights for this network.")
+
 # %% ../nbs/14_control.ipynb #control
 class Control(Teacher):
     "A controller drives the output to its target; each layer is taught by where it was pushed (Meulemans et al. 2021)."
@@ -190,12 +200,7 @@ class Control(Teacher):
         loss: str = "cross-entropy",
     ):
         super().__init__()
-        if net.depth < 2:
-            raise BadInput(f"feedback control teaches hidden layers, and the sizes {net.sizes} have none; "
-                           "give at least one hidden size.")
-        if any(layer.between for layer in net.layers):
-            raise BadInput("feedback control needs the Jacobian of every image, which is computed for layers with nothing "
-                           "between them; take backprop or a rule with feedback weights for this network.")
+        _check_controllable(net)
         own = isinstance(feedback, nn.Module)
         self.feedback = feedback if own else FEEDBACKS[choose(feedback, FEEDBACKS, "feedback")](net)
         self.how = choose(how, ("closed", "settled", "trajectory"), "how")
