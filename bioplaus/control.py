@@ -18,7 +18,7 @@ from .clamping import contrastive
 from .core import BadInput, choose, normal, real, register, whole
 from .feedback import DirectFeedback
 from .hebbian import Hebb, oja
-from .network import MLP, Network, State, passes
+from .network import MLP, State, passes
 from .products import mean_outer, project
 from .rule import LOSSES, Delta, Rule, Teacher, one_hot
 
@@ -173,52 +173,9 @@ def loop_matrix(rule: Rule, phases, Qs: list[Tensor]) -> Tensor:
         if slope is not None: x = x * slope.unsqueeze(-2) if x is Q else x.mul_(slope.unsqueeze(-2))
     return x.expand(S, N, C, C).mT
 
-# %% ../nbs/14_control.ipynb #controllable
-def _check_controllable(net: Network):
-    "A `BadInput` for networks without hidden layers, or with something between them."
-    if net.depth < 2:
-        raise BadInput(f"feedback control teaches hidden layers, and the sizes {net.sizes} have none; "
-                       "give at least one hidden size.")
-    if any(layer.between for layer in net.layers):
-        raise BadInput("feedback control needs the Jacobian of every image, which is computed for layers with nothing "
-                       "between them; take backprop or a rule with feedback weights for this network.")
-
-# %% ../nbs/14_control.ipynb #control
-class Control(Teacher):
-    "A controller drives the output to its target; each layer is taught by where it was pushed (Meulemans et al. 2021)."
-    def __init__(self,
-        net: MLP,
-        feedback: str | nn.Module = "transposed", # a name in `FEEDBACKS`, or feedback weights of one's own
-        how: str = "closed",     # "closed", "settled" or "trajectory"
-        aim: str = "nudge",      # the set point: a "nudge" of the free output, or the "label"
-        nudge: float = 0.1,      # λ
-        label: float = 0.99,     # probability of the right class, if that is the aim
-        controller: Controller = Controller(),
-        steps: int = 12,         # of the simulation
-        tolerance: float = 0.01, # of the error that is left, in units of the first
-        reach: int | None = None, # how many layers, from the output down, the push reaches; None: all
-        loss: str = "cross-entropy",
-    ):
-        super().__init__()
-        _check_controllable(net)
-        own = isinstance(feedback, nn.Module)
-        self.feedback = feedback if own else FEEDBACKS[choose(feedback, FEEDBACKS, "feedback")](net)
-        self.how = choose(how, ("closed", "settled", "trajectory"), "how")
-        self.aim = choose(aim, ("nudge", "label"), "aim")
-        if (how, aim) == ("closed", "label"):
-            raise BadInput("the closed form is for small nudges; with aim='label', take how='settled'.")
-        self.nudge, self.label = real(nudge, "nudge"), real(label, "label", 1 / net.sizes[-1], 1 - 1e-9)
-        self.controller, self.steps, self.tolerance = controller, whole(steps, "steps"), real(tolerance, "tolerance")
-        self.reach = net.depth if reach is None else whole(reach, "reach")
-        self.loss = LOSSES[choose(loss, LOSSES, "loss")]
-        self.register_buffer("counts", torch.zeros(2, net.replicas))  # samples that did not settle, and all
-        self.warned = False
-
-    def forward(self, rule, phases, y):
-        Qs, error = self.ways(rule, phases), self.set_point(phases[-1].v, y)
-        act = self.closed if self.how == "closed" else self.simulated
-        act(rule, phases, Qs, error)
-
+# %% ../nbs/14_control.ipynb #aims
+class _Aims(Teacher):
+    "Where a controller pushes, and how far the output is from where it should be."
     def ways(self, rule: Rule, phases) -> list[Tensor]:
         "The feedback weights of every layer, zero where the push does not reach."
         Qs = self.feedback.at(rule, phases)
@@ -238,6 +195,9 @@ class Control(Teacher):
         delta = self.nudge * self.loss.error(v, y)
         return lambda now: delta - (now - v)
 
+# %% ../nbs/14_control.ipynb #closed
+class _Closed(_Aims):
+    "The settled state in closed form."
     def solved(self, rule, phases, Qs, error) -> Tensor:
         "The settled control signal u of each sample."
         loop = loop_matrix(rule, phases, Qs).clone()
@@ -248,6 +208,9 @@ class Control(Teacher):
         u = self.solved(rule, phases, Qs, error)
         teach(phases, [sweep(rule, phases, pushed(u, Qs))])
 
+# %% ../nbs/14_control.ipynb #simulated
+class _Simulated(_Closed):
+    "The loop, simulated; samples in which it does not settle are counted."
     def simulated(self, rule, phases, Qs, error):
         c, v, e = self.controller, [p.v for p in phases], error(phases[-1].v)
         allowed, u_int, kept = self.tolerance * e.norm(dim=-1), c.step(torch.zeros_like(e), e), []
@@ -269,6 +232,14 @@ class Control(Teacher):
             self.warned = True  # once an epoch is enough
             _warn_unsettled(self, rule, phases, Qs, lost.max().item() / settled.shape[-1])
 
+# %% ../nbs/14_control.ipynb #acts
+class _Acts(_Simulated):
+    "What training asks of a controller."
+    def forward(self, rule, phases, y):
+        Qs, error = self.ways(rule, phases), self.set_point(phases[-1].v, y)
+        act = self.closed if self.how == "closed" else self.simulated
+        act(rule, phases, Qs, error)
+
     def update(self, rule, phases): self.feedback.update(rule, phases)
 
     def metrics(self):
@@ -276,6 +247,47 @@ class Control(Teacher):
         self.counts.zero_()
         self.warned = False
         return {} if self.how == "closed" else {"unsettled": lost / seen.clamp(min=1)}
+
+# %% ../nbs/14_control.ipynb #check-network
+def _check_network(net: MLP):
+    "A `BadInput` for a network without hidden layers, or with something between its layers."
+    if net.depth < 2:
+        raise BadInput(f"feedback control teaches hidden layers, and the sizes {net.sizes} have none; "
+                       "give at least one hidden size.")
+    if any(layer.between for layer in net.layers):
+        raise BadInput("feedback control needs the Jacobian of every image, which is computed for layers with "
+                       "nothing between them; take backprop or a rule with feedback weights for this network.")
+
+# %% ../nbs/14_control.ipynb #control
+class Control(_Acts):
+    "A controller drives the output to its target; each layer is taught by where it was pushed (Meulemans et al. 2021)."
+    def __init__(self,
+        net: MLP,
+        feedback: str | nn.Module = "transposed", # a name in `FEEDBACKS`, or feedback weights of one's own
+        how: str = "closed",     # "closed", "settled" or "trajectory"
+        aim: str = "nudge",      # the set point: a "nudge" of the free output, or the "label"
+        nudge: float = 0.1,      # λ
+        label: float = 0.99,     # probability of the right class, if that is the aim
+        controller: Controller = Controller(),
+        steps: int = 12,         # of the simulation
+        tolerance: float = 0.01, # of the error that is left, in units of the first
+        reach: int | None = None, # how many layers, from the output down, the push reaches; None: all
+        loss: str = "cross-entropy",
+    ):
+        super().__init__()
+        _check_network(net)
+        own = isinstance(feedback, nn.Module)
+        self.feedback = feedback if own else FEEDBACKS[choose(feedback, FEEDBACKS, "feedback")](net)
+        self.how = choose(how, ("closed", "settled", "trajectory"), "how")
+        self.aim = choose(aim, ("nudge", "label"), "aim")
+        if (how, aim) == ("closed", "label"):
+            raise BadInput("the closed form is for small nudges; with aim='label', take how='settled'.")
+        self.nudge, self.label = real(nudge, "nudge"), real(label, "label", 1 / net.sizes[-1], 1 - 1e-9)
+        self.controller, self.steps, self.tolerance = controller, whole(steps, "steps"), real(tolerance, "tolerance")
+        self.reach = net.depth if reach is None else whole(reach, "reach")
+        self.loss = LOSSES[choose(loss, LOSSES, "loss")]
+        self.register_buffer("counts", torch.zeros(2, net.replicas))  # samples that did not settle, and all
+        self.warned = False
 
 # %% ../nbs/14_control.ipynb #teach
 def teach(
