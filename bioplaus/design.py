@@ -54,7 +54,19 @@ class Cell:
 
 # %% ../nbs/61_design.ipynb #grid
 class _Grid:
-    "What follows from the settings of a `Study`."
+    "What follows from the settings of a `Study`, which it names again for whoever reads types."
+    rules: tuple
+    tasks: tuple
+    classes: tuple
+    hidden: tuple
+    seeds: int
+    seed: int
+    net: str
+    act: str
+    bias: bool
+    init: str
+    lr: float | tuple | dict | None
+
     @property
     def networks(self) -> tuple:
         "The hidden layers of each network."

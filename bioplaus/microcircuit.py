@@ -28,6 +28,13 @@ class Dendrites(NamedTuple):
 # %% ../nbs/15_microcircuit.ipynb #circuit
 class Circuit(Teacher):
     "The synapses between each hidden layer and the one above."
+    plastic: list
+    seen: list
+    drawn: float
+    apical: float
+    dt: float
+    steps: int
+
     def _grow(self, net: MLP, feedback: str, start: str):
         "The weights of all layers, as `Microcircuit` was asked for them."
         if net.depth < 2:

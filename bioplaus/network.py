@@ -35,6 +35,9 @@ def _checked_seeds(seed, replicas: int) -> list[int]:
 # %% ../nbs/04_network.ipynb #older
 class _ReadsOlder(nn.Module):
     "A network that reads what older versions wrote."
+    layers: "nn.ModuleList | list[Layer]"
+    depth: int
+
     def _load_from_state_dict(self, state: dict, prefix: str, *args):
         for l in range(self.depth):
             for old, new in ((f"weights.{l}", f"layers.{l}.W"), (f"biases.{l}", f"layers.{l}.b")):
@@ -44,6 +47,9 @@ class _ReadsOlder(nn.Module):
 # %% ../nbs/04_network.ipynb #stack
 class _Stack(_ReadsOlder):
     "What one can ask a network about itself."
+    activation: Activation
+    normalise: tuple | None
+
     @property
     def weights(self) -> list[nn.Parameter]: return [layer.W for layer in self.layers]
     @property

@@ -110,6 +110,10 @@ def _checked_scale(scale):
 # %% ../nbs/02_products.ipynb #outer-sum
 class _Sum:
     "What can be done with an `Outer` before it is computed."
+    terms: list
+    rest: Tensor | None
+    own: Number | Tensor | None
+
     def __add__(self, other):
         if isinstance(other, Tensor): other = Outer([], other)
         if not isinstance(other, Outer): return NotImplemented

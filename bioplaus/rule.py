@@ -212,6 +212,11 @@ INPUTS = {  # what a network is shown of its pixels
 # %% ../nbs/05_rule.ipynb #answers
 class _Answers(nn.Module):
     "The part of a `Rule` that answers."
+    net: Network
+    hidden: Activation
+    output: Activation
+    inputs: Callable
+
     @property
     def layers(self) -> list[Layer]: return self.net.layers
     @property
@@ -243,6 +248,8 @@ class _Answers(nn.Module):
 # %% ../nbs/05_rule.ipynb #taught
 class _Taught(_Answers):
     "The part of a `Rule` that is taught."
+    teacher: Callable
+
     def phases(self, z: Tensor, y: Tensor) -> list[Phase]:
         "One `Phase` for each layer: a free pass over what the network is shown, then the teacher."
         phases = [Phase(s.seen.pre, s.v, s.r, act.f, bias=layer.b, seen=s.seen, sites=layer.sites)
@@ -257,6 +264,11 @@ class _Taught(_Answers):
 # %% ../nbs/05_rule.ipynb #learns
 class _Learns(_Taught):
     "The part of a `Rule` that learns."
+    plasticity: list
+    bias_plasticity: list
+    sight: list
+    learns_bias: bool
+
     def change(self, l: int, phase: Phase, W: Tensor) -> Outer | Tensor:
         "What layer `l`'s plasticity asks of weights `W`: the layer's own, or others that learn alike."
         return _asked(self.plasticity[l], l, phase, self.sight[l], W)
