@@ -54,32 +54,20 @@ class Cell:
 
 # %% ../nbs/61_design.ipynb #grid
 class _Grid:
-    "What follows from the settings of a `Study`, which it names again for whoever reads types."
-    rules: tuple
-    tasks: tuple
-    classes: tuple
-    hidden: tuple
-    seeds: int
-    seed: int
-    net: str
-    act: str
-    bias: bool
-    init: str
-    lr: float | tuple | dict | None
-
+    "What follows from the settings of a `Study`."
     @property
-    def networks(self) -> tuple:
+    def networks(self: "Study") -> tuple:
         "The hidden layers of each network."
         several = any(isinstance(h, (tuple, list)) for h in self.hidden)
         return tuple(map(tuple, self.hidden)) if several else (tuple(self.hidden),)
 
-    def cells(self) -> Iterator[Cell]:
+    def cells(self: "Study") -> Iterator[Cell]:
         "Every rule on every task with every choice of classes, in every network."
         for task, classes, hidden, rule in itertools.product(self.tasks, self.classes, self.networks, self.rules):
             yield Cell(rule, task, classes, hidden if len(self.networks) > 1 else None)
 
     def rule_on(
-        self, spec: str, n_in: int, n_classes: int, hidden: tuple | None = None
+        self: "Study", spec: str, n_in: int, n_classes: int, hidden: tuple | None = None
     ) -> tuple[Rule, float | tuple | None]:
         "The untrained rule `spec`, and its learning rate."
         name, options = parse_rule(spec)
@@ -89,7 +77,7 @@ class _Grid:
         net = make_network(self.net, sizes, **how)
         return make_rule(name, net, **options), lr
 
-    def checked(self) -> "Study":
+    def checked(self: "Study") -> "Study":
         "This study, if all of its settings make sense; before anything is computed or written."
         _check_lists(self)
         _check_names(self)
@@ -120,7 +108,7 @@ def _check_names(study: "Study"):
 def _check_rules(study: "Study"):
     for r, hidden in itertools.product(study.rules, study.networks):
         rule, lr = study.rule_on(r, 4, 3, hidden)
-        checked_settings(rule, Recipe(**study.recipe | {"lr": lr, "augment": augmentation(study.augment)}))
+        checked_settings(rule, Recipe(**dict(study.recipe, lr=lr, augment=augmentation(study.augment))))
         check_batch(rule, study.batch_size)
 
 # %% ../nbs/61_design.ipynb #study
@@ -256,7 +244,7 @@ def _trained(study: Study, cell: Cell, task: Task, out: Path | None, progress: b
     rule, lr = study.rule_on(cell.rule, task.n_in, task.n_classes, cell.hidden)
     callbacks = [Collapse(task.x_valid, warn=progress), Watch(task, study.watch, study.images, study.seed)]
     where = dict(callbacks=callbacks, out=out, progress=progress, warn=False)  # `run_study` says what goes wrong
-    try: return fit(rule, task, **study.recipe | {"lr": lr}, **where)
+    try: return fit(rule, task, **dict(study.recipe, lr=lr), **where)
     except Diverged as e: return e.run  # a result too: its rows are NaN
     except Corrupt as e:
         print(f"{e}\nThe cell is computed again from the start.", file=sys.stderr)

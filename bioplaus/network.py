@@ -35,8 +35,7 @@ def _checked_seeds(seed, replicas: int) -> list[int]:
 # %% ../nbs/04_network.ipynb #older
 class _ReadsOlder(nn.Module):
     "A network that reads what older versions wrote."
-    layers: "nn.ModuleList | list[Layer]"
-    depth: int
+    layers: nn.ModuleList
 
     def _load_from_state_dict(self, state: dict, prefix: str, *args):
         for l in range(self.depth):

@@ -82,7 +82,7 @@ def standard_normal(
 KINDS, NORMS = ("corruption", "network", "attack"), ("linf", "l2")
 FACTS = ("kind", "unit", "levels", "least", "most", "norm", "sees_gradient", "needs_shape", "slow")
 
-def _unstated(cls: type) -> list[str]:
+def _unstated(cls: "type[Perturbation]") -> list[str]:
     "What a class with a name must say and doesn't, as it is to be written."
     lacks = []
     if cls.kind not in KINDS: lacks.append('kind="corruption" or "network" or "attack"')
@@ -97,7 +97,7 @@ def _unstated(cls: type) -> list[str]:
             lacks.append(f"def {name}{inspect.signature(method)}")
     return lacks
 
-def _name(cls: type, name: str, variants: dict):
+def _name(cls: "type[Perturbation]", name: str, variants: dict):
     "Put a class, and variants of its settings, into the address book."
     cls.name = name
     if lacks := _unstated(cls):

@@ -213,7 +213,7 @@ def compare(
     if len(set(names)) < len(names):
         raise BadInput(f"tasks must have different names; these are called {', '.join(names)}.")
     lists = {k: tuple(aslist(settings[k])) for k in ("hidden", "perturbations", "watch", "mediators") if k in settings}
-    study = Study(tuple(aslist(rules)), names, tuple(aslist(classes)), seeds, **settings | lists)
+    study = Study(tuple(aslist(rules)), names, tuple(aslist(classes)), seeds, **dict(settings, **lists))
     return run_study(study, out, own, device, progress, workers).results
 
 def _known(task: str) -> str:
