@@ -87,8 +87,8 @@ def unroll(
     z, before, logits = rule.transform(x), None, []
     for t in range(whole(steps, "steps")):
         blended = blend is not None and before is not None
-        soma = None if add is None else lambda l, v: v + add(t, l + 1, v, logits)
-        rate = (lambda l, r: blend(l + 1, r, before) if l + 1 < rule.net.depth - 1 else r) if blended else None
+        soma = None if add is None else lambda l, v, t=t: v + add(t, l + 1, v, logits)
+        rate = (lambda l, r, was=before: blend(l + 1, r, was) if l + 1 < rule.net.depth - 1 else r) if blended else None
         states = list(passes(rule, blend(0, z, before) if blended else z, soma, rate))
         before = [state.r for state in states]
         logits.append(states[-1].v)
