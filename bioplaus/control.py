@@ -20,7 +20,7 @@ from .feedback import DirectFeedback
 from .hebbian import Hebb, oja
 from .network import MLP, State, passes
 from .products import mean_outer, project
-from .rule import LOSSES, Delta, Rule, Teacher, one_hot
+from .rule import LOSSES, Delta, Loss, Rule, Teacher, one_hot
 
 # %% ../nbs/14_control.ipynb #controller
 @dataclass(frozen=True)
@@ -176,6 +176,18 @@ def loop_matrix(rule: Rule, phases, Qs: list[Tensor]) -> Tensor:
 # %% ../nbs/14_control.ipynb #aims
 class _Aims(Teacher):
     "Where a controller pushes, and how far the output is from where it should be."
+    feedback: "Fixed | Ideal"
+    how: str
+    aim: str
+    nudge: float
+    label: float
+    controller: Controller
+    steps: int
+    tolerance: float
+    reach: int
+    loss: Loss
+    counts: Tensor
+
     def ways(self, rule: Rule, phases) -> list[Tensor]:
         "The feedback weights of every layer, zero where the push does not reach."
         Qs = self.feedback.at(rule, phases)
