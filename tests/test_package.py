@@ -3,7 +3,7 @@ import configparser, importlib.metadata, pkgutil, re, subprocess, sys, tempfile
 from importlib.resources import files
 from pathlib import Path
 
-import bioplaus
+import bioplaus, pytest
 
 ROOT = Path(__file__).parent.parent
 MODULES = [m.name for m in pkgutil.walk_packages(bioplaus.__path__, "bioplaus.") if "._" not in m.name]
@@ -33,6 +33,15 @@ def test_needs_no_development_tools():
 def test_the_blocker_blocks():
     for tool in TOOLS:
         python("-c", BLOCK + f"try: import {tool}\nexcept ImportError: sys.exit(0)\nsys.exit('{tool} was imported')")
+
+
+def test_the_public_face_is_lazy():
+    "The package names what most users want, and imports it when it is asked for."
+    code = "import sys, bioplaus; assert 'torch' not in sys.modules; {}"
+    python("-c", code.format("assert 'fit' in dir(bioplaus) and 'torch' not in sys.modules"))
+    python("-c", code.format("from bioplaus.training import fit; assert bioplaus.fit is fit"))
+    for name in bioplaus.__all__: assert callable(getattr(bioplaus, name))
+    with pytest.raises(AttributeError, match="no attribute 'fitt'"): bioplaus.fitt
 
 
 def test_names_come_without_torch():
