@@ -61,7 +61,7 @@ def test_one_version():
 
 def test_extras():
     extras = importlib.metadata.metadata("bioplaus").get_all("Provides-Extra")
-    assert {"dev", "search", "cluster", "attacks", "tensorboard"} <= set(extras)
+    assert {"dev", "cluster", "attacks", "tensorboard", "oracles"} <= set(extras)
 
 
 def test_carries_its_data_with_their_licence():
