@@ -4,8 +4,8 @@ ruff over notebooks, package, tests and tools, with the rules in ruff.toml; and 
   tuple-statement   f(), g() on a line of its own: a statement each, on lines of their own
   four-targets      an assignment to more than three names
   long-cell         more than 30 lines in a cell of a notebook
-Of a notebook, lines that start with #| are neither counted nor too long, and a cell that isn't run (eval: false) may use
-names from elsewhere.
+Of a notebook, lines that start with #| are neither counted nor too long, and a cell that isn't run (eval: false) may
+use names from elsewhere.
 With --types, also what ty finds in the package.
 
 How many findings of each kind there may be stands in tools/findings.json, and may only fall: more of a kind are an
