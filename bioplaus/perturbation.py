@@ -9,7 +9,7 @@ __all__ = ['three_factor', 'Perturbed', 'shaken', 'NodePerturbation', 'WeightPer
 # %% ../nbs/16_perturbation.ipynb #imports
 import torch
 from torch import Tensor
-from .core import BadInput, choose, normal, real, register
+from .core import choose, normal, real, register
 from .network import MLP, passes
 from .products import mean_outer
 from .rule import LOSSES, Rule, Teacher, finished
