@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np, torch
 from torch import Tensor
-from .core import BadInput, RunFailed, TASKS, choose, pick_device, read_options, real, register_task, stream, whole
+from .core import BadInput, RunFailed, TASKS, choose, pick_device, read_options, real, register_task
+from .core import stream, whole
 
 # %% ../nbs/01_data.ipynb #task-tensors
 class _Tensors:
@@ -309,8 +310,8 @@ def _read(name: str, *where) -> tuple:
     given = TASKS.find(name)(*where)
     try: return tuple((np.asarray(x), np.asarray(y)) for x, y in (given[0], given[1]))
     except (TypeError, ValueError, IndexError) as e:
-        raise BadInput(f"the function of task {name!r} must give ((x, y), (x_test, y_test)), images and labels as arrays; "
-                       f"it gave {type(given).__name__}.") from e
+        raise BadInput(f"the function of task {name!r} must give ((x, y), (x_test, y_test)), images and labels as "
+                       f"arrays; it gave {type(given).__name__}.") from e
 
 # %% ../nbs/01_data.ipynb #load
 def load_task(

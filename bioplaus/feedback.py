@@ -69,7 +69,9 @@ class DirectFeedback(Feedback):
         "The product of all forward weights between a hidden layer and the output."
         W = rule.net.weights[-1]
         ways = [torch.eye(W.shape[1], dtype=W.dtype, device=W.device).expand(len(W), -1, -1)]
-        for layer in reversed(rule.layers[1:]): ways.append(layer.down(ways[-1], layer.see(W.new_zeros(1, layer.takes))))
+        for layer in reversed(rule.layers[1:]):
+            seen = layer.see(W.new_zeros(1, layer.takes))
+            ways.append(layer.down(ways[-1], seen))
         return ways[:0:-1]
 
     def forward(self, rule, phases, y):

@@ -89,6 +89,7 @@ def _checked_stack(layers) -> nn.ModuleList:
 # %% ../nbs/04_network.ipynb #network
 class Network(_Stack):
     "Layers on one another, in as many replicas as there are seeds; replica s is the network of its own seed alone."
+    made = {}  # how `make_network` made it
     def __init__(self,
         layers: list,             # of `Layer`s, from the input to the output
         act: str = "sigmoid",     # of the hidden layers: a name in `ACTIVATIONS`, or an `Activation`
@@ -108,8 +109,6 @@ class Network(_Stack):
             g = stream(seed, "init")
             with torch.no_grad():
                 for layer in self.layers: layer.start(s, scheme, g)
-
-    made = {}  # how `make_network` made it
 
     @property
     def settings(self) -> dict:

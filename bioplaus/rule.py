@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import torch, torch.nn.functional as F
 from torch import Tensor, nn
-from .core import BadInput, choose, find_rule, moved, normal, real, register, rules, whole
+from .core import BadInput, choose, find_rule, moved, real, register, rules, whole
 from .layers import ACTIVATIONS, Activation, Layer, Seen
 from .network import Network, State, passes
 from .products import Outer, mean_outer
@@ -412,4 +412,4 @@ def backprop(net: Network, loss: str = "cross-entropy") -> Rule:
     return Rule(net, Backprop(loss), Delta())
 
 # %% ../nbs/05_rule.ipynb #moved
-__getattr__ = moved("bioplaus.rule", {"what_it_sees": "locality", "check_locality": "locality"})
+__getattr__ = moved("bioplaus.rule", {"what_it_sees": "locality", "check_locality": "locality", "normal": "core"})

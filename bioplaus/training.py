@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PIECE', 'SCHEDULES', 'OPTIMIZERS', 'ADAM', 'CHECKPOINT', 'evaluate', 'Recipe', 'Settings', 'by_layer', 'label',
            'checked_settings', 'default_lr', 'make_optimizer', 'stepper', 'scheduled', 'code_of', 'describe',
-           'differences', 'Run', 'Corrupt', 'OtherSettings', 'save_model', 'untrained', 'load_run', 'train_epoch',
-           'StopTraining', 'Diverged', 'check_batch', 'augmentation', 'fit']
+           'differences', 'Past', 'Run', 'Corrupt', 'OtherSettings', 'save_model', 'untrained', 'load_run',
+           'train_epoch', 'StopTraining', 'Diverged', 'check_batch', 'augmentation', 'fit']
 
 # %% ../nbs/22_training.ipynb #imports
 import inspect, io, json, math, sys, time, warnings, zlib
@@ -57,7 +57,8 @@ def evaluate(
 class Recipe:
     "How a rule shall be trained, as it is asked for."
     epochs: int = 10
-    lr: object = None             # a rate, a pair (hidden, output), a list by layer, a tensor by replica; None: the card's
+    # a rate, a pair (hidden, output), a list by layer, or a tensor by replica; None: the card's
+    lr: object = None
     batch_size: int = 32
     optimizer: object = "sgd"     # "sgd", "adam", or a function of parameter groups that returns a torch optimiser
     schedule: str | tuple | None = None # a name in `SCHEDULES`, or a pair (hidden, output); None: the rule's own
@@ -151,13 +152,12 @@ def checked_settings(
     seed: int | None = None, # of the first replica's shuffles; None: each replica's own seed
 ) -> Settings:
     "The settings of a run, all checked."
-    epochs, lr, batch_size, optimizer, schedule, augment = recipe.recipe.values()
-    if isinstance(optimizer, str): choose(optimizer, OPTIMIZERS, "optimizer")
-    rate, replica_lr = _checked_lr(lr, rule, optimizer)
+    if isinstance(recipe.optimizer, str): choose(recipe.optimizer, OPTIMIZERS, "optimizer")
+    rate, replica_lr = _checked_lr(recipe.lr, rule, recipe.optimizer)
     rule.param_groups(rate)
     seeds = rule.net.seeds if seed is None else [whole(seed, "seed", 0) + s for s in range(rule.net.replicas)]
-    return Settings(whole(epochs, "epochs"), rate, replica_lr, whole(batch_size, "batch_size"), label(optimizer), seeds,
-                    label(augment), _checked_schedule(schedule, rule))
+    return Settings(whole(recipe.epochs, "epochs"), rate, replica_lr, whole(recipe.batch_size, "batch_size"),
+                    label(recipe.optimizer), seeds, label(recipe.augment), _checked_schedule(recipe.schedule, rule))
 
 # %% ../nbs/22_training.ipynb #default
 def default_lr(
@@ -187,7 +187,7 @@ def make_optimizer(rule: Rule, optimizer, lr) -> torch.optim.Optimizer:
     fused = rule.net.weights[0].device.type in ("cpu", "cuda")
     return OPTIMIZERS[optimizer](groups, lr=1.0, fused=fused)  # each group brings its own rate
 
-# %% ../nbs/22_training.ipynb #stepper
+# %% ../nbs/22_training.ipynb #descend
 def _rate_of(lr, p: Tensor):
     "A number as it is; one for each replica, (S,), in the shape that multiplies `p`."
     return lr.view(-1, *[1] * (p.dim() - 1)) if isinstance(lr, Tensor) else lr
@@ -201,6 +201,7 @@ def _descend(groups: list[dict], changes: dict, by_replica: list | None):
             if isinstance(change := changes.get(p), Outer): change.add_to(p, lr)
             elif change is not None: p.add_(_rate_of(lr, p) * change)
 
+# %% ../nbs/22_training.ipynb #stepper
 def stepper(
     optimizer: torch.optim.Optimizer,
     replica_lr: list | None = None, # for each replica a rate for each layer, or None
@@ -281,9 +282,24 @@ def differences(new: dict, old: dict, path: str = "") -> list[str]:
         elif a != b: lines.append(f"{path}{k}: {b!r} there, {a!r} here")
     return lines
 
+# %% ../nbs/22_training.ipynb #past
+class Past:
+    "What the history of a run says, which is a table with a row for each epoch and replica."
+    @property
+    def final(self) -> pd.DataFrame:
+        "The last epoch's row of each replica."
+        return self.history[self.history.epoch == self.epoch].reset_index(drop=True)
+
+    @property
+    def samples_per_second(self) -> float:
+        "Training samples per second, counted over all replicas."
+        trained = self.history[self.history.epoch > 0]
+        seconds = trained.groupby("epoch").seconds.first().sum()
+        return len(trained) * self.config["task"]["n_train"] / max(seconds, 1e-9)
+
 # %% ../nbs/22_training.ipynb #run
 @dataclass
-class Run:
+class Run(Past):
     "A rule that is being trained, or was: its history (a row for each epoch and replica) and its configuration."
     rule: Rule
     config: dict
@@ -306,18 +322,6 @@ class Run:
         if self.built is None: self.built = untrained(self.config, x)
         return self.built
 
-    @property
-    def final(self) -> pd.DataFrame:
-        "The last epoch's row of each replica."
-        return self.history[self.history.epoch == self.epoch].reset_index(drop=True)
-
-    @property
-    def samples_per_second(self) -> float:
-        "Training samples per second, counted over all replicas."
-        trained = self.history[self.history.epoch > 0]
-        seconds = trained.groupby("epoch").seconds.first().sum()
-        return len(trained) * self.config["task"]["n_train"] / max(seconds, 1e-9)
-
 # %% ../nbs/22_training.ipynb #store
 class Corrupt(RunFailed):
     "A stored file is truncated or damaged."
@@ -330,10 +334,10 @@ CHECKPOINT = "checkpoint.safetensors"
 def save_model(
     run: Run,
     file: str | Path,    # for `load_run`
-    state: dict = {},    # further tensors by name, such as an optimiser's
+    state: dict | None = None, # further tensors by name, such as an optimiser's
 ):
     "Write the networks of `run`, whatever the rule remembers, the history and the settings to one file."
-    tensors = {f"rule.{k}": v for k, v in run.rule.state_dict().items()} | state
+    tensors = {f"rule.{k}": v for k, v in run.rule.state_dict().items()} | (state or {})
     head = {"config": json.dumps(run.config), "epoch": str(run.epoch), "stopped": str(run.stopped),
             "history": run.history.to_json(orient="split", double_precision=15)}
     whole_tensors = {k: v.contiguous() for k, v in tensors.items()}
@@ -394,8 +398,8 @@ def _history(head: dict) -> pd.DataFrame:
 def _as_built(config: dict) -> Rule:
     net = dict(config["net"])
     if "sizes" not in net:
-        raise BadInput("this run's network was put together by hand, of layers; give load_run the rule (rule=), or give the "
-                       "network a name (register_network), so that it can be built again.")
+        raise BadInput("this run's network was put together by hand, of layers; give load_run the rule (rule=), or "
+                       "give the network a name (register_network), so that it can be built again.")
     rule = make_rule(config["rule"], make_network(net.pop("network", "mlp"), **net), **config["options"])
     rule.net.normalise = config["net"]["normalise"]
     return rule
@@ -597,7 +601,8 @@ def fit(
 ) -> Run:
     "Train all replicas of `rule` on `task`; with `out`, resume where an earlier call with the same settings stopped."
     augment = augmentation(augment, task.shape)
-    recipe = Recipe(epochs=epochs, lr=lr, batch_size=batch_size, optimizer=optimizer, schedule=schedule, augment=augment)
+    recipe = Recipe(epochs=epochs, lr=lr, batch_size=batch_size, optimizer=optimizer, schedule=schedule,
+                    augment=augment)
     settings = checked_settings(rule, recipe, seed)
     _fitted_to(rule, task)
     check_batch(rule, settings.batch_size)

@@ -32,6 +32,21 @@ def test_long_cells():
     assert kinds(fine) == [] and kinds(fine + "a = 1\n") == ["long-cell"]
 
 
+def test_what_a_notebook_is_spared(tmp_path):
+    "A directive may be long, and a cell that isn't run may name what it doesn't import; no other line and cell may."
+    long, notebook = "x" * 130, tmp_path / "page.ipynb"
+    cells = ["text", f"#| fig-cap: {long}\n# {long}", f"#| eval: false\n{long}", f"{long} #| eval: false"]
+    kinds = ["markdown"] + ["code"] * 3
+    notebook.write_text(json.dumps({"cells": [{"cell_type": kind, "source": cell.splitlines(keepends=True)}
+                                              for kind, cell in zip(kinds, cells)]}))
+
+    def spared(code, cell, row):
+        return lint.spared({"filename": str(notebook), "code": code, "cell": cell, "location": {"row": row}})
+    assert spared("E501", 2, 1) and not spared("E501", 2, 2) and not spared("E501", 3, 2)
+    assert spared("F821", 3, 2) and not spared("F821", 4, 1) and not spared("F401", 3, 2)
+    assert not spared("E501", None, 1)  # a file of Python
+
+
 @pytest.fixture
 def counts(tmp_path, monkeypatch):
     monkeypatch.setattr(lint, "KNOWN", tmp_path / "findings.json")

@@ -106,16 +106,6 @@ def test_changelog_is_nbdevs():
     assert text.startswith("# Release notes\n\n<!-- do not remove -->\n") and f"\n## {INI['version']}\n" in text
 
 
-def test_the_map_names_every_room():
-    "Each module stands in the picture and in the table of CONTRIBUTING.md; and nothing else does."
-    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    page = page.partition("## Where things are")[2].partition("\n## ")[0]
-    modules = {f.stem for f in (ROOT / "bioplaus").glob("*.py") if not f.stem.startswith("_")}
-    rows = [line.split(" | ")[1] for line in page.splitlines() if line.startswith("| ")]
-    assert {w for r in rows for w in re.findall(r"`(\w+)`", r)} == modules
-    assert modules <= set(re.findall(r"\w+", page.split("```")[1]))
-
-
 def test_every_test_file_says_what_it_is_held_against():
     page = (ROOT / "tests" / "README.md").read_text(encoding="utf-8")
     assert set(re.findall(r"`(test_\w+\.py)`", page)) == {f.name for f in (ROOT / "tests").glob("test_*.py")}
