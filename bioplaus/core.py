@@ -417,13 +417,15 @@ def adopt(
 # %% ../nbs/00_core.ipynb #moved
 def moved(
     old: str,    # the module that had them
-    names: dict, # name -> the module of this package that has it now
+    names: dict, # name -> the module of this package that has it now, with a dot and its new name if it has one
 ):
     "What a module calls `__getattr__`, so that names which moved are still found there."
     def find(name: str):
         if name not in names: raise AttributeError(f"module {old!r} has no attribute {name!r}")
-        place = f"bioplaus.{names[name]}"
-        warnings.warn(f"{name} has moved from {old} to {place}: import it from there. The old place goes with the next "
-                      "release.", FutureWarning, stacklevel=2)
-        return getattr(importlib.import_module(place), name)
+        module, _, new = names[name].partition(".")
+        place, new = f"bioplaus.{module}", new or name
+        called = "" if new == name else f", where it is called {new}"
+        warnings.warn(f"{name} has moved from {old} to {place}{called}: import it from there. The old place goes with the "
+                      "next release.", FutureWarning, stacklevel=2)
+        return getattr(importlib.import_module(place), new)
     return find
