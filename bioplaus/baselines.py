@@ -96,7 +96,7 @@ class RandomFixed(Fixed):
 
 @register("dfc-random", equation="ΔW = ⟨(φ(v*) − φ(v̂)) r₋*ᵀ⟩, v* = v̂ + B u, u = (JB + α̃I)⁻¹ δ",
           sees="pre, post, transported weights", paper="a control of this package",
-          lr=100.0, lr_adam=0.0032, lr_deep=30.0)
+          lr=100.0, lr_adam=0.0032, lr_deep=32.0)
 def dfc_random(net: MLP, nudge: float = 0.1, leak: float = 10.0, on: str = "r") -> Rule:
     "Deep feedback control through random feedback weights."
     return Rule(net, Control(net, RandomFixed(net), nudge=nudge, controller=Controller(leak)), Delta(on))

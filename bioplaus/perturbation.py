@@ -134,7 +134,7 @@ def weight_perturbation(net: MLP, sigma: float = 0.001, antithetic: bool = False
 
 @register("node-perturbation", equation="ΔW = −⟨(L_ξ − L₀) ξ r₋ᵀ⟩ / σ²", sees="pre, post, scalar",
           paper="Williams 1992; Werfel, Xie & Seung 2005",
-          lr=0.0056, lr_adam=0.00075, lr_deep=0.03)
+          lr=0.0056, lr_adam=0.00075, lr_deep=0.00075)
 def node_perturbation(net: MLP, sigma: float = 0.05, antithetic: bool = False, on: str = "v",
                       loss: str = "cross-entropy") -> Rule:
     "Shake all units and reinforce what lowered each image's loss."
@@ -142,7 +142,7 @@ def node_perturbation(net: MLP, sigma: float = 0.05, antithetic: bool = False, o
 
 @register("reward-hebb", equation="ΔW = ⟨(R − R̄) ξ r₋ᵀ⟩ / σ²", sees="pre, post, scalar",
           paper="Williams 1992; Frémaux & Gerstner 2016",
-          lr=0.00056, lr_adam=0.00042, lr_deep=0.01)
+          lr=0.00056, lr_adam=0.00042, lr_deep=0.00024)
 def reward_hebb(net: MLP, sigma: float = 0.1, rate: float = 0.01) -> Rule:
     "Three-factor Hebb: eligibility times reward prediction error."
     return Rule(net, Reward(net, sigma, rate), three_factor)

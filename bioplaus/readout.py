@@ -160,7 +160,7 @@ def mixed(drive, post, pre, share=0.1, centre="units", sites=1):
 
 @register("hebb-mixed", equation="hidden ΔW = (1 − s) Hebb + s ⟨(v* − v̂) r₋ᵀ⟩",
           sees="pre, post, layer, transported weights", paper="as in the seed course's plan",
-          lr=(3.2e-06, 0.18), lr_adam=(2.4e-07, 0.1), lr_deep=(1e-06, 0.3))
+          lr=(3.2e-06, 0.18), lr_adam=(2.4e-07, 0.1), lr_deep=(1e-08, 3.2))
 def hebb_mixed(net: MLP, share: float = 0.1, centre: str = "units") -> Rule:
     "Hebb plus a share of the backpropagated error in hidden layers; the readout by its own error."
     share, centre = real(share, "share of the error", most=1), choose(centre, HEBB, "centring of Hebb")
