@@ -25,7 +25,7 @@ from .core import cards, choose, moved, read_options, whole
 from .data import Task, _torchvision_datasets, load_task
 from .network import MLP
 from .rule import Rule, make_rule
-from .training import Recipe, checked_settings, evaluate, fit, make_optimizer, stepper, train_epoch
+from .training import Recipe, checked_settings, fit, make_optimizer, stepper, train_epoch
 
 # %% ../nbs/80_bench.ipynb #turns
 def clock() -> Callable:
@@ -213,13 +213,13 @@ def measured(task: Task, rule: str, replicas: int, turns: int = 5, sizes: tuple 
     jobs = [plain_epoch(plain_network(sizes), images, batch_size)]
     jobs += [stacked_epoch(r, images, batch_size) for r in (other, mine)]
     seconds = in_turns(*jobs, limit, turns=turns)
-    (plain, backprop, own), least = seconds[:3], seconds[3]
+    plain, backprop, own = seconds[:3]
     row = {"rule": rule, "replicas": replicas,
            "samples_per_second": round(replicas * n / statistics.median(own)),
            "quartiles": [round(replicas * n / q) for q in quartiles(own, [1.0] * turns)[::-1]],
            "times_plain": round(replicas * ratio(plain, own), 2),
            "times_backprop_step": round(ratio(own, backprop), 2),
-           "share_of_limit": round(ratio(least, own), 3),
+           "share_of_limit": round(ratio(seconds[-1], own), 3),
            "mflop_per_sample": round(products.operations() / replicas / batch_size / 1e6, 3)}
     return row | (memory(mine, task, batch_size) if task.x_train.device.type == "cpu" else {})
 

@@ -122,7 +122,8 @@ class OfRun:
 
     def after_epoch(self, run) -> dict[str, Tensor] | None:
         "Metrics {name: (S,) values} of this epoch."
-        raise NotImplementedError(f"{type(self).__name__} doesn't say what to do after an epoch: define after_epoch(run).")
+        raise NotImplementedError(f"{type(self).__name__} doesn't say what to do after an epoch: "
+                                  "define after_epoch(run).")
 
 # %% ../nbs/21_monitors.ipynb #collapse
 class Collapse(OfRun):
@@ -246,7 +247,8 @@ def _probed(run, task: Task, images: int) -> dict[str, Tensor]:
     x, y = task.x_valid[:images], task.y_valid[:images]
     rule, before = run.rule, _untrained(run)
     norm, unknown = lambda A: A.flatten(1).norm(dim=1).double().cpu(), torch.full((rule.net.replicas,), torch.nan)
-    pairs, (now, flat, silent) = zip(asked_for(rule, x, y), rule.net.weights), _hidden(rule, x)
+    now, flat, silent = _hidden(rule, x)
+    pairs = zip(asked_for(rule, x, y), rule.net.weights)
     asked = torch.stack([unknown if change is None else norm(change) / norm(W) for change, W in pairs])
     misled = torch.full((rule.net.replicas,), getattr(rule.teacher, "misleads", False))
     return {"quiet": (asked.nan_to_num(0) == 0).all(0), "lag": (asked / asked[-1]).nan_to_num(1),

@@ -144,10 +144,11 @@ def _tried_on(c: Condition, images: int, attacked: int) -> int:
     return min(attacked, 500) if c.perturb.slow else attacked
 
 def _row(task: Task, name: str, rule: Rule, tried: tuple, n: int, scores: dict) -> pd.DataFrame:
-    kind, perturbation, level, severity = tried
+    kind, perturbation, *strength = tried
+    level, severity = map(float, strength)
     return pd.DataFrame({
         "task": task.name, "classes": task.n_classes, "rule": name, "seed": rule.net.seeds,
-        "kind": kind, "perturbation": perturbation, "level": float(level), "severity": float(severity),
+        "kind": kind, "perturbation": perturbation, "level": level, "severity": severity,
         "accuracy": scores["accuracy"].double().numpy(), "images": n})
 
 def _table(tests: _Tests, specs: list[str]) -> pd.DataFrame:

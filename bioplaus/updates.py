@@ -112,7 +112,8 @@ def quality(
         raise BadInput(f"a variance needs at least 2 mini-batches; {len(U)} was given.")
     power, signal, error = pair_means(U, U)
     unit, true, true_error = pair_means(G, G)
-    along, (_, bias, bias_error) = pair_means(U, G)[1], pair_means(U - G, U - G)
+    along = pair_means(U, G)[1]
+    bias, bias_error = pair_means(U - G, U - G)[1:]
     lengths = U.flatten(2).double().norm(dim=-1) * G.flatten(2).double().norm(dim=-1)
     unit = unit.where(unit > 0, torch.nan)
     clear = (signal > 2 * error) & (true > 2 * true_error)

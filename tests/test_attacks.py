@@ -133,7 +133,8 @@ def test_the_worst_case_of_small_networks_is_as_bad_as_autoattacks(task, act):
     "Plain PGD leaves 1 to 2 points more. The same bound, as a mean over networks: one may be a lucky image off."
     fresh = make_rule("backprop", MLP((784, 37, 19, 10), act=act, replicas=3))
     rule = fit(fresh, task, epochs=10, lr=0.1, progress=False).rule
-    (x, y), eps, more = evenly(task, 200), 0.1, []
+    x, y = evenly(task, 200)
+    eps, more = 0.1, []
     for s, right in enumerate(worst_case(rule, x, y, suite(eps, 200))):
         found = autoattack(rule, x[right], y[right], eps, s=s)
         more.append((Alone(rule, s)(found).argmax(-1) != y[right]).sum().item() / len(y))
