@@ -12,7 +12,6 @@ __all__ = ['AT_ONCE', 'ATTACKS', 'SEEN', 'BLIND_LIMIT', 'MISSED', 'LOOSE', 'box'
 # %% ../nbs/42_attacks.ipynb #imports
 import json, math, zipfile
 from abc import abstractmethod
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 

@@ -180,10 +180,8 @@ class _Aims(Teacher):
     how: str
     aim: str
     nudge: float
-    label: float
     controller: Controller
     steps: int
-    tolerance: float
     reach: int
     loss: Loss
     counts: Tensor

@@ -425,7 +425,7 @@ def moved(
         module, _, new = names[name].partition(".")
         place, new = f"bioplaus.{module}", new or name
         called = "" if new == name else f", where it is called {new}"
-        warnings.warn(f"{name} has moved from {old} to {place}{called}: import it from there. The old place goes with the "
-                      "next release.", FutureWarning, stacklevel=2)
+        warnings.warn(f"{name} has moved from {old} to {place}{called}: import it from there. The old place goes "
+                      "with the next release.", FutureWarning, stacklevel=2)
         return getattr(importlib.import_module(place), new)
     return find

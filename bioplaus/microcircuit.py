@@ -30,10 +30,6 @@ class Circuit(Teacher):
     "The synapses between each hidden layer and the one above."
     plastic: list
     seen: list
-    drawn: float
-    apical: float
-    dt: float
-    steps: int
 
     def _grow(self, net: MLP, feedback: str, start: str):
         "The weights of all layers, as `Microcircuit` was asked for them."

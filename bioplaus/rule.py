@@ -210,8 +210,8 @@ INPUTS = {  # what a network is shown of its pixels
 }
 
 # %% ../nbs/05_rule.ipynb #answers
-class _Answers(nn.Module):
-    "The part of a `Rule` that answers."
+class _Held(nn.Module):
+    "What a `Rule` holds to answer with."
     net: Network
     hidden: Activation
     output: Activation
@@ -224,6 +224,9 @@ class _Answers(nn.Module):
         "The activation of each layer, with the rule's own for hidden units."
         return [self.hidden] * (self.net.depth - 1) + [self.output]
 
+# %% ../nbs/05_rule.ipynb #answers-parts
+class _Answers(_Held):
+    "The part of a `Rule` that answers."
     def transform(self, x: Tensor) -> Tensor:
         "What the network is shown of pixels `x`."
         return self.inputs(self.net, x)
