@@ -12,7 +12,7 @@ How many findings of each kind there may be stands in tools/findings.json, and m
 error. --write writes the numbers of today, if none has grown. With PATHs, all that is found there is shown, and any
 finding is an error.
 """
-import argparse, ast, json, re, subprocess, sys
+import argparse, ast, json, os, re, subprocess, sys
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -106,7 +106,8 @@ def place(message: dict) -> str:
 def ty() -> list[Finding]:
     "What the type checker finds; its exit code is 1 where it finds something."
     how = ("--output-format", "concise", "--color", "never", "--python", sys.prefix)
-    done = subprocess.run([sys.executable, "-m", "ty", "check", *how], cwd=ROOT, capture_output=True, text=True)
+    here = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}  # ty would meet the package twice
+    done = subprocess.run([sys.executable, "-m", "ty", "check", *how], cwd=ROOT, env=here, capture_output=True, text=True)
     if done.returncode > 1: sys.exit(done.stderr)
     lines = [re.match(r"(\S+?:\d+):\d+: \w+\[([\w-]+)\] (.*)", line) for line in done.stdout.splitlines()]
     return [Finding(m[1], "types", f"{m[2]}: {m[3]}") for m in lines if m]
