@@ -106,8 +106,9 @@ def place(message: dict) -> str:
 def ty() -> list[Finding]:
     "What the type checker finds; its exit code is 1 where it finds something."
     how = ("--output-format", "concise", "--color", "never", "--python", sys.prefix)
-    here = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}  # ty would meet the package twice
-    done = subprocess.run([sys.executable, "-m", "ty", "check", *how], cwd=ROOT, env=here, capture_output=True, text=True)
+    elsewhere = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}  # or ty meets the package twice
+    check = [sys.executable, "-m", "ty", "check", *how]
+    done = subprocess.run(check, cwd=ROOT, env=elsewhere, capture_output=True, text=True)
     if done.returncode > 1: sys.exit(done.stderr)
     lines = [re.match(r"(\S+?:\d+):\d+: \w+\[([\w-]+)\] (.*)", line) for line in done.stdout.splitlines()]
     return [Finding(m[1], "types", f"{m[2]}: {m[3]}") for m in lines if m]
