@@ -6,7 +6,6 @@
 __all__ = []
 
 # %% ../nbs/98_controls.ipynb #imports
-import warnings
 from .core import moved
 
 # %% ../nbs/98_controls.ipynb #moved

@@ -6,7 +6,6 @@
 __all__ = []
 
 # %% ../nbs/99_logs.ipynb #imports
-import warnings
 from .core import moved
 
 # %% ../nbs/99_logs.ipynb #moved
