@@ -419,7 +419,7 @@ def moved(
     old: str,    # the module that had them
     names: dict, # name -> the module of this package that has it now, with a dot and its new name if it has one
 ):
-    "What a module calls `__getattr__`, so that names which moved are still found there."
+    "What a module calls __getattr__, so that names which moved are still found there."
     def find(name: str):
         if name not in names: raise AttributeError(f"module {old!r} has no attribute {name!r}")
         module, _, new = names[name].partition(".")
