@@ -138,6 +138,10 @@ def _spread(scale, post: Tensor) -> Tensor:
     if scale is None: return post
     return post * (scale.mT if isinstance(scale, Tensor) and scale.dim() else scale)
 
+def _scaled(scale, by, post: Tensor) -> Tensor:
+    "post times a scale and `by`, in one pass where the scale is a number."
+    return post * (by * scale) if isinstance(scale, Number) else _spread(scale, post) * by
+
 def _column(c):
     "A number as it is, (S,) as (S, 1, 1), (S, out) as (S, out, 1): what multiplies weights."
     return c if not isinstance(c, Tensor) or c.dim() == 0 else c.view(len(c), -1, 1)
@@ -168,7 +172,7 @@ class _Factors(_Sum):
 
     def factors(self, by) -> tuple[Tensor, Tensor]:
         "(S, R, out) and (S, R, in), or (R, in): their product over rows is `by` times the sum of all terms."
-        posts = [_spread(s, post) * (by / post.shape[-2]) for s, post, _ in self.terms]
+        posts = [_scaled(s, by / post.shape[-2], post) for s, post, _ in self.terms]
         pres = [pre for _, _, pre in self.terms]
         if len(posts) == 1: return posts[0], pres[0]
         return torch.cat(posts, 1), torch.cat([pre.expand(len(posts[0]), -1, -1) for pre in pres], 1)
@@ -235,11 +239,12 @@ def accumulate(
     post: Tensor,       # (S, R, out)
     pre: Tensor,        # (S, R, in) or (R, in)
     keep: float = 1.0,  # share of the weights that stays
-):
+) -> Tensor:            # the weights
     "W ← keep W + Σ post preᵀ over rows, each weight read and written once."
     a, b = post.mT, pre.expand(len(W), -1, -1)
-    if goes_wide(a, b): W.mul_(keep).add_(_wide(a, b))
-    else: torch.baddbmm(W, a, b, beta=keep, out=W)
+    if not goes_wide(a, b): return torch.baddbmm(W, a, b, beta=keep, out=W)
+    if keep != 1: W.mul_(keep)
+    return W.add_(_wide(a, b))
 
 def mean_outer(
     post: Tensor, # (S, R, out)
