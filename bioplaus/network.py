@@ -67,11 +67,6 @@ class _Stack(_ReadsOlder):
                            f"the first size must be {x.shape[-1]}.")
         return x.to(self.weights[0].dtype)
 
-    def normalised(self, x: Tensor) -> Tensor:
-        "What the first layer sees of pixels `x`: (x − mean) / std."
-        mean, std = self.normalise or (0.0, 1.0)
-        return (self.flat(x) - mean).div_(std)
-
 # %% ../nbs/04_network.ipynb #checked-stack
 def _checked_stack(layers) -> nn.ModuleList:
     "Layers that fit on one another, all with as many replicas."
@@ -95,7 +90,7 @@ class Network(_Stack):
         act: str = "sigmoid",     # of the hidden layers: a name in `ACTIVATIONS`, or an `Activation`
         seed: int | list = 0,     # of the first replica, or a list, one for each
         init: str = "pytorch",    # "pytorch", "xavier" or "orthogonal"
-        normalise: tuple | None = None, # (mean, std) of the pixels; None: what the task says, once it is trained
+        normalise: tuple | None = None, # (mean, std) of the pixels; None: left to whoever trains it
     ):
         super().__init__()
         self.layers, self.init, self.normalise = _checked_stack(layers), init, normalise
@@ -129,7 +124,7 @@ class MLP(Network):
         bias: bool = True,        # whether units have biases
         seed: int | list = 0,     # of the first replica, or a list, one for each
         init: str = "pytorch",    # "pytorch", "xavier" or "orthogonal"
-        normalise: tuple | None = None, # (mean, std) of the pixels; None: what the task says, once it is trained
+        normalise: tuple | None = None, # (mean, std) of the pixels; None: left to whoever trains it
     ):
         sizes, replicas = _checked_sizes(sizes), whole(replicas, "replicas")
         layers = [Dense(out, fan, replicas, bias) for out, fan in zip(sizes[1:], sizes)]

@@ -15,7 +15,7 @@ from torch import Tensor
 from .control import Control, Controller, jacobian
 from .core import BadInput
 from .geometry import tsne
-from .network import MLP
+from .network import Network
 from .representations import activities, rdm
 from .rule import INPUTS, Backprop, Delta, Rule
 from .similarity import rsa
@@ -41,24 +41,24 @@ def neuron() -> Game:
     return Game("neuron", {})
 
 # %% ../nbs/71_play.ipynb #gain
-def _held(net: MLP, x: Tensor, y: Tensor, gain: float) -> tuple[list, list]:
-    "(phases, changes) of a network whose output a controller of this gain holds at the label."
+def _held(net: Network, z: Tensor, y: Tensor, gain: float) -> tuple[list, list]:
+    "(phases, changes) of a network, shown `z`, whose output a controller of this gain holds at the label."
     free = Rule(net, lambda *_: None, Delta())
-    J = jacobian(free, free.phases(net.normalised(x), y))
+    J = jacobian(free, free.phases(z, y))
     strongest = torch.linalg.eigvalsh(sum(j @ j.mT for j in J)).max().item()
     controller = Controller(1 / gain, tau=1 / gain + strongest)
     control = Control(net, "jacobian", "settled", "label", controller=controller, steps=1000)
     rule = Rule(net, control, Delta())
-    phases = rule.phases(net.normalised(x), y)
+    phases = rule.phases(z, y)
     if control.counts[0].any():
         raise BadInput(f"at a gain of {gain:g} the loop did not settle in {control.steps} steps; give a smaller gain.")
-    rule.learn(net.normalised(x), y)
+    rule.learn(z, y)
     return phases, [-W.grad[0].clone() for W in net.weights]
 
 def _angle(a: list, b: list) -> float:
     "Degrees between two updates of all layers."
-    a, b = (torch.cat([w.flatten() for w in ws]) for ws in (a, b))
-    return torch.rad2deg(torch.arccos(torch.cosine_similarity(a, b, 0).clamp(-1, 1))).item()
+    one, other = (torch.cat([w.flatten() for w in ws]) for ws in (a, b))
+    return torch.rad2deg(torch.arccos(torch.cosine_similarity(one, other, 0).clamp(-1, 1))).item()
 
 def _rounded(values) -> list: return [float(f"{v:.3g}") for v in np.ravel(values)]
 
@@ -69,7 +69,7 @@ def _layer(name: str, free: Tensor, held: list) -> dict:
     return {"name": name, "free": _rounded(free), "held": [_rounded(h) for h in held],
             "scale": every.abs().max().item(), "low": every.min().item()}
 
-def _update(net: MLP, changes: list, descent: list) -> dict:
+def _update(net: Network, changes: list, descent: list) -> dict:
     "What is learnt at each gain: how far from `descent`, how much, and the second layer's change itself."
     return {"angle": _rounded([_angle(c, descent) for c in changes]),
             "size": _rounded([sum(w.square().sum() for w in c).sqrt() for c in changes]),
@@ -78,19 +78,22 @@ def _update(net: MLP, changes: list, descent: list) -> dict:
 # %% ../nbs/71_play.ipynb #gain-game
 @torch.no_grad()
 def gain(
-    net: MLP,          # one trained network with two hidden layers, not too wide: each unit gets a bar
+    rule: Rule,        # trained, one network with two hidden layers, not too wide: each unit gets a bar
     x: Tensor,         # one image, (1, pixels)
     y: Tensor,         # its label, (1,)
     gains=tuple(float(f"{10 ** (k / 3):.2g}") for k in range(-6, 10)), # 1/α̃, from nudge to clamp
 ) -> Game:
     "What a controller does to a network's activity, and what it teaches, over its gain."
+    if not isinstance(rule, Rule):
+        raise BadInput(f"gain takes a trained rule; {type(rule).__name__} was given.")
+    net, z = rule.net, rule.transform(x)
     if net.depth != 3 or net.replicas != 1 or len(x) != 1:
         raise BadInput(f"one image and one network with two hidden layers are shown; sizes {net.sizes}, "
                        f"{net.replicas} replicas and {len(x)} images were given.")
     teacher = Rule(net, Backprop(), Delta())
-    teacher.learn(net.normalised(x), y)
+    teacher.learn(z, y)
     descent = [-W.grad[0].clone() for W in net.weights]
-    phases, changes = zip(*(_held(net, x, y, g) for g in gains))
+    phases, changes = zip(*(_held(net, z, y, g) for g in gains))
     names, probability = ("hidden layer 1", "hidden layer 2", "output"), lambda v: torch.softmax(v[0, 0], -1)
     layers = [_layer(names[l], phases[0][l].post[0, 0], [p[l].post_taught[0, 0] for p in phases]) for l in range(2)]
     layers.append(_layer(names[2], probability(phases[0][2].v), [probability(p[2].v_taught) for p in phases]))
@@ -123,7 +126,7 @@ def export(
         b = rule.net.biases[l][0] if rule.net.bias else torch.zeros(len(W[0]))
         small = (W[0].detach() / scale[:, None]).round().to(torch.int8)
         layers.append({"w": _bytes(small), "n": W.shape[2], "scale": _digits(scale), "b": _digits(b)})
-    mean, std = rule.net.normalise or (0.0, 1.0)
+    mean, std = rule.normalise or (0.0, 1.0)
     return {"name": name, **_activation(rule), "unit": rule.inputs is INPUTS["unit-norm"],
             "mean": mean, "std": std, "layers": layers}
 

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LOSSES', 'INPUTS', 'Phase', 'delta_v', 'delta_r', 'Delta', 'finished', 'one_hot', 'Loss', 'Free', 'send_down',
-           'Backprop', 'Readout', 'Teacher', 'sight', 'looked_up', 'written_out', 'fill', 'Rule', 'make_rule',
-           'backprop', 'register', 'rules']
+           'Backprop', 'Readout', 'Teacher', 'sight', 'looked_up', 'written_out', 'fill', 'normalised', 'Rule',
+           'make_rule', 'backprop', 'register', 'rules']
 
 # %% ../nbs/05_rule.ipynb #imports
 import copy, inspect, numbers, typing
@@ -204,9 +204,14 @@ def fill(
         else: torch.neg(change, out=p.grad)
 
 # %% ../nbs/05_rule.ipynb #inputs
-INPUTS = {  # what a network is shown of its pixels
-    "normalised": lambda net, x: net.normalised(x),
-    "unit-norm": lambda net, x: F.normalize(net.flat(x), dim=-1),  # on the unit sphere, and never negative
+def normalised(rule, x: Tensor) -> Tensor:
+    "(x − mean) / std, as the rule's networks were trained."
+    mean, std = rule.normalise or (0.0, 1.0)
+    return (rule.net.flat(x) - mean).div_(std)
+
+INPUTS = {  # what a rule shows its network of pixels
+    "normalised": normalised,
+    "unit-norm": lambda rule, x: F.normalize(rule.net.flat(x), dim=-1),  # on the unit sphere, and never negative
 }
 
 # %% ../nbs/05_rule.ipynb #answers
@@ -216,6 +221,12 @@ class _Held(nn.Module):
     hidden: Activation
     output: Activation
     inputs: Callable
+    normalise: tuple | None
+
+    def shown_as(self, other: "Rule") -> typing.Self:
+        "This rule, which shows its network pixels as `other` does, whose networks it may share."
+        self.normalise, self.inputs = other.normalise, other.inputs
+        return self
 
     @property
     def layers(self) -> list[Layer]: return self.net.layers
@@ -229,7 +240,7 @@ class _Answers(_Held):
     "The part of a `Rule` that answers."
     def transform(self, x: Tensor) -> Tensor:
         "What the network is shown of pixels `x`."
-        return self.inputs(self.net, x)
+        return self.inputs(self, x)
 
     def free(self, z: Tensor, learn: bool = False, **changed) -> list[State]:
         "The free pass over what the network is shown; `learn`: that of a weight step; `changed`: as in `passes`."
@@ -369,6 +380,7 @@ class Rule(_Steps):
         self.sight = [sight(p) for p in self.plasticity]
         self.hidden, self.inputs = hidden or net.activation, INPUTS[choose(inputs, INPUTS, "kind of input")]
         self.start, self.schedule, self.lr = start, schedule, lr
+        self.normalise = net.normalise  # None: `fit` takes the task's, for this rule alone
         self.name, self.options = "custom", {}
 
     def extra_repr(self):

@@ -263,10 +263,9 @@ def code_of(rule: Rule) -> int:
 
 def describe(rule: Rule, task: Task, settings: Settings) -> dict:
     "Everything that decides the result of a run, as plain text and numbers."
-    net = rule.net
     return json.loads(json.dumps({
         "rule": rule.name, "options": rule.options, "code": code_of(rule),
-        "net": net.settings,
+        "net": rule.net.settings | {"normalise": rule.normalise},
         "task": dict(name=task.name, classes=task.classes, n_train=len(task.y_train), n_valid=len(task.y_valid),
                      images=task.fingerprint, late=task.shown is not None),
         "fit": asdict(settings),
@@ -400,9 +399,7 @@ def _as_built(config: dict) -> Rule:
     if "sizes" not in net:
         raise BadInput("this run's network was put together by hand, of layers; give load_run the rule (rule=), or "
                        "give the network a name (register_network), so that it can be built again.")
-    rule = make_rule(config["rule"], make_network(net.pop("network", "mlp"), **net), **config["options"])
-    rule.net.normalise = config["net"]["normalise"]
-    return rule
+    return make_rule(config["rule"], make_network(net.pop("network", "mlp"), **net), **config["options"])
 
 def untrained(
     config: dict,  # a run's settings: `run.config`
@@ -426,7 +423,7 @@ def load_run(
     head, tensors = _read(file)
     config = json.loads(head["config"])
     if rule is None: rule = _as_built(config)
-    rule.net.normalise = config["net"]["normalise"]
+    rule.normalise = config["net"]["normalise"]
     _load_weights(rule, tensors, file)
     return Run(rule, config, _history(head), int(head["epoch"]), file.parent)
 
@@ -550,7 +547,7 @@ def _fitted_to(rule: Rule, task: Task):
                        f"but an image of {task.name} has {task.n_in} pixels.")
     if net.sizes[-1] != task.n_classes:
         raise BadInput(f"sizes {net.sizes} end with {net.sizes[-1]}, but the task has {task.n_classes} classes.")
-    if net.normalise is None: net.normalise = (task.mean, task.std)
+    if rule.normalise is None: rule.normalise = (task.mean, task.std)
     rule.to(task.x_train.device)
 
 # %% ../nbs/22_training.ipynb #resumed

@@ -39,7 +39,7 @@ class Alone(torch.nn.Module):
             linear = torch.nn.Linear(layer.takes, layer.gives).to(layer.W.dtype)
             linear.weight.data, linear.bias.data = layer.W[s].detach().clone(), layer.b[s].detach().clone()
             layers += [linear, nonlinear()]
-        self.layers, (self.mean, self.std) = torch.nn.Sequential(*layers[:-1]), rule.net.normalise
+        self.layers, (self.mean, self.std) = torch.nn.Sequential(*layers[:-1]), rule.normalise
 
     def forward(self, x): return self.layers((x.flatten(1) - self.mean) / self.std)
 
@@ -59,8 +59,8 @@ def foolbox_images(attack, rule, x, y, eps):
 def test_fgsm_is_foolboxs(rule, task, eps):
     x, y = task.x_test[:N], task.y_test[:N]
     fgsm = lambda attacks: attacks.LinfFastGradientAttack(random_start=False)
-    settings = {k: getattr(rule.net, k) for k in ("sizes", "act", "replicas", "normalise")}
-    double = make_rule("backprop", MLP(**settings).double())
+    settings = {k: getattr(rule.net, k) for k in ("sizes", "act", "replicas")}
+    double = make_rule("backprop", MLP(**settings).double()).shown_as(rule)
     double.load_state_dict({k: v.double() for k, v in rule.state_dict().items()})
     theirs = foolbox_images(fgsm, double, x.double(), y, eps)
     torch.testing.assert_close(FGSM(eps)(double, x.double(), y)[1], theirs, rtol=0, atol=1e-15)

@@ -31,7 +31,7 @@ class Alone(nn.Module):
             layers += [nn.Linear(layer.takes, layer.gives), nn.ReLU()]
             layers[-2].weight.data = layer.W[s].detach().clone()
             layers[-2].bias.data = layer.b[s].detach().clone()
-        self.layers, (self.mean, self.std) = nn.Sequential(*layers[:-1]), rule.net.normalise
+        self.layers, (self.mean, self.std) = nn.Sequential(*layers[:-1]), rule.normalise
 
     def forward(self, x): return self.layers((x.flatten(1) - self.mean) / self.std)
 
