@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['KINDS', 'SIZES', 'BATCH', 'REPLICAS', 'WIDE', 'BARS', 'clock', 'in_turns', 'ratio', 'quartiles', 'plain_network',
            'plain_epoch', 'torchvision_data', 'shortened', 'stacked', 'stacked_epoch', 'Products', 'products_of',
-           'kind_of', 'profiled', 'held_bytes', 'step_bytes', 'memory', 'measured', 'reason', 'machine', 'bench', 'Bar',
-           'against_plain', 'share_of_limit', 'step_cost', 'stack_of_100', 'memory_overhead', 'unsettled', 'settling',
-           'simulated_cost', 'import_cost', 'help_seconds', 'measure_bars']
+           'operation_kind', 'profiled', 'held_bytes', 'step_bytes', 'memory', 'measured', 'reason', 'machine', 'bench',
+           'Bar', 'against_plain', 'share_of_limit', 'step_cost', 'stack_of_100', 'memory_overhead', 'unsettled',
+           'settling', 'simulated_cost', 'import_cost', 'help_seconds', 'measure_bars']
 
 # %% ../nbs/80_bench.ipynb #imports
 import os, statistics, subprocess, sys, time
@@ -156,7 +156,7 @@ KINDS = {  # words in the names of PyTorch's operations
     "copying": ("copy", "cat", "stack", "clone", "neg"),
 }
 
-def kind_of(operation: str) -> str:
+def operation_kind(operation: str) -> str:
     "The drawer of an operation of PyTorch's."
     return next((k for k, words in KINDS.items() if any(w in operation for w in words)), "elementwise")
 
@@ -165,7 +165,7 @@ def profiled(job: Callable) -> dict[str, float]:
     job()
     with profile(use_kineto=False) as seen: job()
     found = dict.fromkeys([*KINDS, "elementwise"], 0.0)
-    for e in seen.function_events: found[kind_of(e.name)] += e.self_cpu_time_total
+    for e in seen.function_events: found[operation_kind(e.name)] += e.self_cpu_time_total
     start = min(e.time_range.start for e in seen.function_events)
     end = max(e.time_range.end for e in seen.function_events)
     wall = max(end - start, sum(found.values()))
@@ -395,4 +395,4 @@ def measure_bars(turns: int = 5, only: str = "", progress: bool = True) -> dict:
     return {"bars": [b.result(turns) for b in asked]} | machine(torch.device("cpu"))
 
 # %% ../nbs/80_bench.ipynb #moved
-__getattr__ = moved("bioplaus.bench", {"spread": "bench.quartiles"})
+__getattr__ = moved("bioplaus.bench", {"spread": "bench.quartiles", "kind_of": "bench.operation_kind"})

@@ -28,7 +28,7 @@ def percent(values, digits: int = 1) -> str:
     spread = "" if pd.isna(half) else f" ± {100 * half:.{digits}f}"  # one seed has no interval
     return f"{100 * mean:.{digits}f}{spread}" + (f" ({lost} diverged)" if lost else "")
 
-def _conditions(results: pd.DataFrame) -> pd.DataFrame:
+def _by_condition(results: pd.DataFrame) -> pd.DataFrame:
     "`results` by condition: 'clean', 'gaussian 0.3'; and where only some images were perturbed, 'clean, 2000 images'."
     clean, noisy = results[results.perturbation == "clean"], results[results.perturbation != "clean"]
     if "clean_same" in results:
@@ -51,7 +51,7 @@ def accuracy_table(
     results: pd.DataFrame, # of one task: tidy rows for each rule, seed and condition
 ) -> pd.DataFrame:
     "Test accuracy in percent: a row for each condition, a column for each rule; † marks attacks that were blind."
-    t = _conditions(results)
+    t = _by_condition(results)
     cells = t.groupby(["condition", "rule"], sort=False)[["accuracy", "blind"]].apply(_cell).unstack()
     return cells.loc[t.condition.unique(), list(t.rule.unique())].rename_axis(index=None, columns=None)
 
@@ -59,7 +59,7 @@ def difference_table(
     results: pd.DataFrame, # of one task
 ) -> pd.DataFrame:
     "Each rule minus the first, paired by seed, in percentage points, [in the interval of `confidence`]."
-    t = _conditions(results)
+    t = _by_condition(results)
     rows = {k: r.set_index("seed") for k, r in t.groupby(["condition", "rule"], sort=False)}
     first, *others = t.rule.unique()
     def cell(condition, rule):
@@ -79,7 +79,7 @@ def means_table(
         low, high = confidence(a)
         return pd.Series({"n": len(a), "diverged": len(rows) - len(a), "mean": a.mean(), "sd": a.std(),
                           "low": low, "high": high})
-    found = _conditions(results).groupby(["condition", "rule"], sort=False)[["accuracy"]].apply(row)
+    found = _by_condition(results).groupby(["condition", "rule"], sort=False)[["accuracy"]].apply(row)
     return found.astype({"n": int, "diverged": int}).reset_index()
 
 # %% ../nbs/64_tables.ipynb #measures

@@ -28,7 +28,7 @@ from bioplaus.products import mean_outer
 from bioplaus.rule import Backprop, Delta, Rule, make_rule
 from bioplaus.similarity import cka, procrustes, rsa
 from bioplaus.training import evaluate, fit
-from bioplaus.updates import mini_batches, probe as probed, quality
+from bioplaus.updates import mini_batches, paired_updates, quality
 
 TUTORIALS = Path(__file__).parent.parent / "nbs" / "tutorials"
 
@@ -244,7 +244,7 @@ def qualities(trained, name, digits, **yardstick):
     rule = fit(make_rule(trained, MLP((64, 50, 10), act="tanh", replicas=5)), digits, epochs=2, progress=False).rule
     batches = yardstick.pop("batches", mini_batches(digits.x_train, digits.y_train, 40, 32))
     asked = rule if name == trained else make_rule(name, rule.net)
-    return {l: quality(U, G) for l, (U, G) in probed(asked, batches, **yardstick).items()}
+    return {l: quality(U, G) for l, (U, G) in paired_updates(asked, batches, **yardstick).items()}
 
 
 def test_11_updates_most_of_the_noise_is_its_own(digits):
