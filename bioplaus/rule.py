@@ -130,8 +130,9 @@ class Readout(Backprop):
 # %% ../nbs/05_rule.ipynb #own-weights
 class Teacher(nn.Module):
     "A teacher with weights of its own. `forward(rule, phases, y)` fills in what is taught."
+    own_rate = 1.0  # at which its own `params` learn, as a multiple of their layer's rate
     def params(self, l: int) -> list[nn.Parameter]:
-        "Weights of the teacher that learn with layer `l`, counted from 0, by the same optimiser and at the same rate."
+        "Weights of the teacher that learn with layer `l`, counted from 0, in an optimiser group of their own."
         return []
 
     def changes(self, rule: "Rule", phases: list[Phase]) -> dict[nn.Parameter, Outer | Tensor]:
@@ -309,7 +310,7 @@ def _groups(
     rule,
     lr=None, # one rate for all, or a list with one for each layer; None: the optimiser's own
 ) -> list[dict]:
-    "Optimiser groups, one for each layer that learns: its weights, its biases, and what the teacher has there."
+    "Optimiser groups, for each layer that learns: its weights and biases; and what the teacher has there, if anything."
     rates = lr if isinstance(lr, (list, tuple)) else [lr] * rule.net.depth
     if len(rates) != rule.net.depth:
         raise BadInput(f"{len(rates)} learning rates were given for {rule.net.depth} layers; "
@@ -320,9 +321,14 @@ def _groups(
     for l, (rate, layer, plasticity) in enumerate(zip(rates, rule.layers, rule.plasticity)):
         if plasticity is None: continue
         own = rule.teacher.params(l) if isinstance(rule.teacher, Teacher) else []
-        params = [layer.W, *([layer.b] if rule.learns_bias else []), *own]
-        groups.append({"params": params, "layer": l} | ({} if rate is None else {"lr": rate}))
+        share = rule.teacher.own_rate if own else 1.0
+        if rate is None and share != 1.0: raise BadInput(_SHARE)
+        for params, times in (([layer.W, *([layer.b] if rule.learns_bias else [])], 1.0), (own, share)):
+            if params: groups.append({"params": params, "layer": l} | ({} if rate is None else {"lr": rate * times}))
     return groups
+
+_SHARE = ("this rule's teacher learns at a multiple of its layer's rate (own_rate), and no rate was given: give lr=, "
+          "also to an optimiser that has a rate of its own.")
 
 # %% ../nbs/05_rule.ipynb #steps
 class _Steps(_Learns):
@@ -348,7 +354,7 @@ class _Steps(_Learns):
         return self.learn(self.transform(x), y, apply)
 
     def param_groups(self, lr=None) -> list[dict]:
-        "Optimiser groups, one for each layer that learns; `lr` is one rate for all, or a list with one for each layer."
+        "Optimiser groups of each layer that learns, and of its teacher; `lr`: one rate for all, or one for each layer."
         return _groups(self, lr)
 
 _SEVERAL = ("this rule makes several weight steps on a batch, so its gradients can't be left for an optimiser to use "

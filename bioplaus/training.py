@@ -181,7 +181,7 @@ ADAM = 0.001  # Adam's customary rate (Kingma & Ba 2015)
 
 # %% ../nbs/22_training.ipynb #optimizer
 def make_optimizer(rule: Rule, optimizer, lr) -> torch.optim.Optimizer:
-    "The optimiser `optimizer` (a name, or a function of parameter groups) with one parameter group for each layer."
+    "The optimiser `optimizer` (a name, or a function of parameter groups) with the rule's parameter groups."
     groups = rule.param_groups(lr)
     if callable(optimizer): return optimizer(groups)
     fused = rule.net.weights[0].device.type in ("cpu", "cuda")
