@@ -26,14 +26,14 @@ def frozen(net: MLP, readout: str = "delta") -> Rule:
 
 @register("frozen-softhebb", equation="hidden ΔW = 0, start and activation of SoftHebb; readout",
           sees="pre, post", paper="a control",
-          lr=(1.0, 100.0), lr_adam=(0.001, 0.56))
+          lr=(1.0, 100.0), lr_adam=(0.001, 0.56), lr_deep=(1.0, 320.0))
 def frozen_softhebb(net: MLP, power: float | None = None, readout: str = "delta") -> Rule:
     "SoftHebb's hidden layers as they start, never learning, with a readout."
     return competing(net, None, readout, power)
 
 @register("linear", equation="ΔW = ⟨(t − softmax(v)) xᵀ⟩ on pixels",
           sees="pre, post", paper="a control",
-          lr=0.01, lr_adam=0.00056)
+          lr=0.01, lr_adam=0.00056, lr_deep=0.01)
 def linear(net: MLP) -> Rule:
     "A readout on the pixels, without any hidden layer."
     kind = {"replicas": net.replicas, "seed": net.seeds, "bias": net.bias, "normalise": net.normalise}
@@ -112,7 +112,7 @@ class ShuffledControl(Control):
 
 @register("dfc-shuffled", equation="ΔW = ⟨(φ(v*) − φ(v̂)) r₋*ᵀ⟩, v* = v̂ + Q u of another image",
           sees="pre, post, batch, transported weights", paper="a control of this package",
-          lr=1.8, lr_adam=0.00075, lr_deep=1.0)
+          lr=1.8, lr_adam=0.00075, lr_deep=0.75)
 def dfc_shuffled(net: MLP, feedback: str = "local", nudge: float = 0.1, leak: float = 10.0, on: str = "r") -> Rule:
     "Deep feedback control whose hidden layers are pushed for another image."
     return Rule(net, ShuffledControl(net, feedback, nudge=nudge, controller=Controller(leak)), Delta(on))

@@ -107,7 +107,7 @@ def contrastive(post_taught, pre_taught, post, pre, scale=1.0, sites=1):
 
 @register("contrastive", equation="ΔW = γ^−(L−l) (⟨r* r₋*ᵀ⟩ − ⟨r r₋ᵀ⟩), both phases settled",
           sees="pre, post, transported weights", paper="Movellan 1991; Xie & Seung 2003",
-          lr=0.56, lr_adam=0.0018, lr_deep=0.3)
+          lr=0.56, lr_adam=0.0018, lr_deep=0.1)
 def contrastive_rule(net: MLP, gamma: float = 0.1, sweeps: int = 10) -> Rule:
     "Contrastive Hebbian learning: clamped minus free, both settled with weak symmetric feedback."
     teacher = Settle(gamma, sweeps)  # checks gamma, by whose powers the next line divides

@@ -339,7 +339,7 @@ def _warn_unsettled(control: Control, rule: Rule, phases, Qs, share: float):
 # %% ../nbs/14_control.ipynb #dfc
 @register("dfc", equation="ΔW = ⟨(φ(v*) − φ(v̂)) r₋*ᵀ⟩, v* = v̂ + Q u, mean over the trajectory",
           sees="pre, post", paper="Meulemans et al. 2021",
-          lr=32.0, lr_adam=0.0018, lr_deep=1.0)
+          lr=32.0, lr_adam=0.0018, lr_deep=3.2)
 def dfc(net: MLP, feedback: str = "noise", nudge: float = 0.1, leak: float = 0.3, tau: float = 1.5, steps: int = 12,
         on: str = "r") -> Rule:
     "Deep feedback control, taught by every state on the way."
@@ -394,7 +394,7 @@ def hebb_control(net: MLP, centre: str = "units", feedback: str = "transposed", 
 
 @register("covariance-control", equation="ΔW = cov(r*, r₋*), controlled",
           sees="pre, post, batch", paper="Sejnowski 1977, under control",
-          lr=0.00042, lr_adam=1.3e-05, lr_deep=0.001)
+          lr=0.00042, lr_adam=1.3e-05, lr_deep=4.2e-05)
 def covariance_control(net: MLP, feedback: str = "transposed", leak: float = 0.1, tau: float = 1.0, steps: int = 30,
                        reach: int | None = None) -> Rule:
     "The covariance rule on the activity of a network that a controller holds at the label."
@@ -411,7 +411,7 @@ def oja_control(net: MLP, feedback: str = "transposed", leak: float = 0.1, tau: 
 
 @register("contrastive-control", equation="ΔW = ⟨r* r₋*ᵀ⟩ − ⟨r r₋ᵀ⟩, controlled minus free",
           sees="pre, post", paper="Movellan 1991, under control",
-          lr=0.56, lr_adam=0.0042, lr_deep=0.1)
+          lr=0.56, lr_adam=0.0042, lr_deep=0.018)
 def contrastive_control(net: MLP, feedback: str = "transposed", leak: float = 0.1, tau: float = 1.0, steps: int = 30,
                         reach: int | None = None) -> Rule:
     "Hebb in the controlled phase, minus Hebb in the free one."

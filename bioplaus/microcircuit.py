@@ -145,7 +145,7 @@ class Microcircuit(RunningCircuit):
 # %% ../nbs/15_microcircuit.ipynb #rule
 @register("microcircuit", equation="ΔW = ⟨(φ(u) − φ(v̂)) r₋ᵀ⟩, u = v̂ + k v_A, v_A = W↓ φ(u₊) + W_PI φ(u_I)",
           sees="pre, post", paper="Sacramento et al. 2018",
-          lr=0.0056, lr_adam=0.0032, lr_deep=0.003)
+          lr=0.0056, lr_adam=0.0032, lr_deep=0.032)
 def microcircuit(net: MLP, feedback: str = "random", nudge: float = 30.0, how: str = "two-step", steps: int = 200,
                  plastic: str = "IP", start: str = "self-predicting", loss: str = "cross-entropy") -> Rule:
     "Dendritic microcircuits: the apical dendrite compares the layer above with what interneurons expect of it."

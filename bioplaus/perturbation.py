@@ -127,7 +127,7 @@ class Reward(Perturbed):
 # %% ../nbs/16_perturbation.ipynb #rules
 @register("weight-perturbation", equation="ΔW = −(L_Ψ − L₀) Ψ / σ²", sees="",
           paper="Jabri & Flower 1992; Cauwenberghs 1993",
-          lr=0.0013, lr_adam=0.0024, lr_deep=0.001)
+          lr=0.0013, lr_adam=0.0024, lr_deep=0.00042)
 def weight_perturbation(net: MLP, sigma: float = 0.001, antithetic: bool = False, loss: str = "cross-entropy") -> Rule:
     "Shake all weights and keep what lowered the loss."
     return Rule(net, WeightPerturbation(net, sigma, antithetic, loss), finished)

@@ -92,7 +92,7 @@ def competing(
 # %% ../nbs/12_readout.ipynb #competitive
 @register("softhebb", equation="ΔWₖ = yₖ (x − uₖ Wₖ), y = softmax(u/τ); readout",
           sees="pre, post, own weight, layer, batch", paper="Moraitis et al. 2022",
-          lr=(0.056, 100.0), lr_adam=(0.00056, 0.1))
+          lr=(0.056, 100.0), lr_adam=(0.00056, 0.1), lr_deep=(0.56, 100.0))
 def softhebb(net: MLP, tau: float = 0.01, adapt: float = 0.0, power: float | None = None, readout: str = "delta",
              project: float = 0.0) -> Rule:
     "Soft winner-take-all Hebb on the unit sphere, with a readout."
@@ -101,14 +101,14 @@ def softhebb(net: MLP, tau: float = 0.01, adapt: float = 0.0, power: float | Non
 
 @register("hard-wta", equation="ΔWₖ = yₖ (x − Wₖ), y = 1 for the winner; readout",
           sees="pre, post, own weight, layer, batch", paper="Rumelhart & Zipser 1985",
-          lr=(0.032, 100.0), lr_adam=(0.001, 0.32))
+          lr=(0.032, 100.0), lr_adam=(0.001, 0.32), lr_deep=(0.32, 18.0))
 def hard_wta_rule(net: MLP, power: float | None = None, readout: str = "delta", project: float = 0.0) -> Rule:
     "Hard winner-take-all (online k-means) on the unit sphere, with a readout."
     return competing(net, hard_wta, readout, power, project=project)
 
 @register("krotov-hopfield", equation="ΔWₖ ∝ gₖ (x − uₖ Wₖ), g = 1, −Δ, 0 by rank; readout",
           sees="pre, post, own weight, layer, batch", paper="Krotov & Hopfield 2019",
-          lr=(0.018, 56.0), lr_adam=(0.0032, 0.1))
+          lr=(0.018, 56.0), lr_adam=(0.0032, 0.1), lr_deep=(0.01, 5600.0))
 def krotov_hopfield_rule(net: MLP, anti: float = 0.2, rank: int = 2, p: float = 2.0, power: float | None = None,
                          readout: str = "delta", project: float = 0.0) -> Rule:
     "Competing hidden units, the runner-up unlearns; with a readout."
@@ -120,28 +120,28 @@ LINEAR = Activation(lambda v: v, None)
 
 @register("oja", equation="ΔW = ⟨y xᵀ⟩ − diag⟨y²⟩ W; readout",
           sees="pre, post, own weight", paper="Oja 1982",
-          lr=(3.2e-08, 0.32), lr_adam=(3.2e-07, 0.0032))
+          lr=(3.2e-08, 0.32), lr_adam=(3.2e-07, 0.0032), lr_deep=(3.2e-08, 1.8))
 def oja_rule(net: MLP, readout: str = "delta") -> Rule:
     "Oja's rule in every hidden unit (all find the same component), with a readout."
     return with_readout(net, oja, readout, hidden=LINEAR, start=unbiased)
 
 @register("oja-subspace", equation="ΔW = ⟨y xᵀ⟩ − ⟨y yᵀ⟩ W; readout",
           sees="pre, post, own weight, layer", paper="Oja 1989",
-          lr=(0.0018, 0.018), lr_adam=(0.0018, 0.0018))
+          lr=(0.0018, 0.018), lr_adam=(0.0018, 0.0018), lr_deep=(0.0018, 0.018))
 def oja_subspace_rule(net: MLP, readout: str = "delta") -> Rule:
     "Oja's subspace rule (linear units span the leading components), with a readout."
     return with_readout(net, oja_subspace, readout, hidden=LINEAR, start=unbiased)
 
 @register("sanger", equation="ΔW = ⟨y xᵀ⟩ − tril⟨y yᵀ⟩ W; readout",
           sees="pre, post, own weight, layer", paper="Sanger 1989",
-          lr=(0.00056, 0.018), lr_adam=(0.001, 0.0032))
+          lr=(0.00056, 0.018), lr_adam=(0.001, 0.0032), lr_deep=(0.00056, 0.032))
 def sanger_rule(net: MLP, readout: str = "delta") -> Rule:
     "Sanger's rule (units find the components in order), with a readout."
     return with_readout(net, sanger, readout, hidden=LINEAR, start=unbiased)
 
 @register("bcm", equation="ΔW = ⟨y (y − θ) xᵀ⟩, θ a running mean of y²; readout",
           sees="pre, post, batch", paper="Bienenstock, Cooper & Munro 1982",
-          lr=(0.001, 560.0), lr_adam=(5.6e-07, 0.24))
+          lr=(0.001, 560.0), lr_adam=(5.6e-07, 0.24), lr_deep=(0.0018, 5600.0))
 def bcm_rule(net: MLP, rate: float = 0.1, readout: str = "delta") -> Rule:
     "Hebb with a sliding threshold, in rectified units, with a readout."
     return with_readout(net, BCM(rate), readout, hidden=ACTIVATIONS["relu"], inputs="unit-norm", start=unbiased)
@@ -169,7 +169,7 @@ def hebb_mixed(net: MLP, share: float = 0.1, centre: str = "units") -> Rule:
 
 @register("pretrain", equation="first half: hidden ΔW of an unsupervised rule; second half: its readout",
           sees="pre, post, own weight, layer, batch", paper="Krotov & Hopfield 2019; Moraitis et al. 2022",
-          lr=(0.56, 100.0), lr_adam=(0.001, 0.32))
+          lr=(0.56, 100.0), lr_adam=(0.001, 0.32), lr_deep=(0.1, 3200.0))
 def pretrain(net: MLP, by: str = "softhebb", readout: str = "delta") -> Rule:
     "Unsupervised learning first, then a readout of what was learnt."
     rule = make_rule(by, net, readout=readout)
