@@ -168,6 +168,7 @@ def _on_disk(file: Path):
         except OSError as e:
             if e.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS): raise
 
+# %% ../nbs/00_core.ipynb #written-whole
 @contextmanager
 def written_whole(
     path: str | Path, # where the file shall be
