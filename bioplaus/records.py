@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PROOF', 'COVERED', 'Corrupt', 'CannotRead', 'read_bytes', 'checksum', 'say', 'versions', 'stored', 'proved', 'state',
-           'renewed', 'write_tensors', 'read_tensors', 'proof_of', 'read_csv', 'link', 'chained', 'Journal',
+           'renewed', 'write_tensors', 'read_tensors', 'proof_of', 'read_csv', 'link', 'chained', 'Journal', 'discard',
            'read_journal', 'fingerprint', 'state_of', 'verify']
 
 # %% ../nbs/07_records.ipynb #imports
@@ -242,11 +242,19 @@ class Journal:
         except OSError as e: raise CannotWrite(f"cannot write {self.file}: {e.strerror or e}.") from e
         self.size = self.file.stat().st_size
 
-def _forget(file: Path):
-    "Take a file's line out of the proof, for the file is going to change."
-    if file.name not in _sums(file.parent): return
-    with _alone(file.parent):
-        _write_sums(file.parent, {n: s for n, s in _sums(file.parent).items() if n != file.name})
+# %% ../nbs/07_records.ipynb #discard
+def _forget(*files: Path):
+    "Take the lines of a folder's files out of its proof, for the files are going to change."
+    folder, names = files[0].parent, {f.name for f in files}
+    if not names & set(_sums(folder)): return
+    with _alone(folder): _write_sums(folder, {n: s for n, s in _sums(folder).items() if n not in names})
+
+def discard(
+    *files: Path, # of one folder
+):
+    "Remove files and what is proved of them."
+    _forget(*files)
+    for file in files: file.unlink(missing_ok=True)
 
 # %% ../nbs/07_records.ipynb #journal-read
 def read_journal(

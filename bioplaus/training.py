@@ -327,9 +327,9 @@ class Run(Past):
 # %% ../nbs/22_training.ipynb #store
 class OtherSettings(BadInput):
     "A folder holds results that were made with other settings."
-    def __init__(self, message: str, lines: list[str] = ()):
+    def __init__(self, message: str, lines=(), seconds: float = 0.0):
         super().__init__(message)
-        self.lines = list(lines) # what differs
+        self.lines, self.seconds = list(lines), seconds # what differs; of training that the folder holds
 
 CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.csv"
 
@@ -362,16 +362,16 @@ def _save(run: Run, optimizer: torch.optim.Optimizer):
     run.journal.add(run.history, run.final)
     save_model(run, run.path / CHECKPOINT, state, None if ended else run.journal)
     run.saved = run.epoch
-    if ended: _save_history(run)
+    if ended: _save_history(run, run.path / HISTORY)
 
-def _save_history(run: Run):
+def _save_history(run: Run, file: Path):
     "The table of a run that has ended, if it isn't there as it was written."
     text = run.history.to_csv(index=False).encode()
-    if state(file := run.path / HISTORY) == "whole" and file.read_bytes() == text: return
+    if state(file) == "whole" and file.read_bytes() == text: return
     with stored(file) as tmp: tmp.write_bytes(text)
 
 # %% ../nbs/22_training.ipynb #read
-def _read(path: Path, alien: type = Corrupt) -> tuple[dict, dict[str, Tensor]]:
+def _read(path: Path, alien: type[Exception] = Corrupt) -> tuple[dict, dict[str, Tensor]]:
     "(header, tensors) of a checkpoint; `alien` is raised for a file of tensors that is something else."
     try: head, tensors, proven = read_tensors(path)
     except FileNotFoundError as e:
@@ -379,9 +379,9 @@ def _read(path: Path, alien: type = Corrupt) -> tuple[dict, dict[str, Tensor]]:
     if not {"config", "epoch", "history"} <= set(head):
         raise alien(f"{path} holds tensors, but not a run of bioplaus: its header has no settings.")
     try:
-        head = head | {"config": json.loads(head["config"]), "epoch": int(head["epoch"])}
-        head["history"] = _history(head, path.with_name(HISTORY))
-        parts = [head["config"][part] for part in ("options", "net", "task", "fit")]
+        config, history = json.loads(head["config"]), _history(head, path.with_name(HISTORY))
+        head = head | {"config": config, "epoch": int(head["epoch"]), "history": history}
+        parts = [config[part] for part in ("options", "net", "task", "fit")]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         raise Corrupt(f"{path} has been changed or truncated: its header can't be read ({type(e).__name__}).") from e
     if not all(isinstance(part, dict) for part in parts):
@@ -613,7 +613,7 @@ def _resumed(run: Run, x: Tensor) -> dict | None:
     except BadInput as e: raise Corrupt(str(e)) from e  # the settings are the same, so the file isn't
     run.epoch = run.saved = head["epoch"]
     run.history, run.stopped, run.journal = head["history"], head.get("stopped") == "True", Journal(run.path / HISTORY)
-    if _ended(run): _save_history(run)
+    if _ended(run): _save_history(run, run.path / HISTORY)
     else: run.journal.chain = head.get("chain") or chained(run.history)
     return tensors
 
@@ -634,8 +634,9 @@ def _refuse_other_settings(run: Run, head: dict):
     if not lines: return _say_versions(run, old, head["epoch"] < asked)
     hint = " If no lr was given, the rate on the rule's card has changed since; lr= keeps the old one."
     if not any(d.startswith("fit.lr:") for d in lines): hint = ""
+    trained = head["history"].groupby("epoch").seconds.first().sum() if "seconds" in head["history"] else 0.0
     raise OtherSettings(f"{run.path} holds a run with other settings ({'; '.join(lines)}). "
-                        f"Choose another folder (--out), or delete this one.{hint}", lines)
+                        f"Choose another folder (--out), or delete this one.{hint}", lines, trained)
 
 def _say_versions(run: Run, old: dict, added: bool):
     lines = differences(run.config["versions"], old.get("versions", {}))
