@@ -146,9 +146,9 @@ def data(
 def _write_npz(task, out: Path):
     "The six tensors of a task as a compressed NumPy file."
     import numpy as np
-    from bioplaus.core import written_whole
+    from bioplaus.records import stored
     arrays = {k: v.cpu().numpy() for k, v in vars(task).items() if k[:2] in ("x_", "y_")}
-    with written_whole(out) as tmp, open(tmp, "wb") as f: np.savez_compressed(f, **arrays)
+    with stored(out) as tmp, open(tmp, "wb") as f: np.savez_compressed(f, **arrays)
 
 # %% ../nbs/90_cli.ipynb #adversarial
 def _stored(run: Path, task: str | None, device: str):
@@ -325,11 +325,11 @@ def _head(r: dict) -> str:
 
 def _write_scores(scores: dict, seeds: list, out: Path):
     "A tidy CSV file: condition, seed, accuracy."
-    from bioplaus.core import written_whole
+    from bioplaus.records import stored
     rows = ["condition,seed,accuracy"]
     for condition, values in scores.items():
         rows += [f'"{condition}",{seed},{a}' for seed, a in zip(seeds, values)]
-    with written_whole(out) as tmp: tmp.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    with stored(out) as tmp: tmp.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 # %% ../nbs/90_cli.ipynb #evaluate-suite
 def _suite(stored, t, out: Path | None, as_json: bool, **settings):
@@ -359,11 +359,11 @@ def _check_lines(checks):
 # %% ../nbs/90_cli.ipynb #evaluate-suite-kept
 def _kept_suite(results, checks, out: Path) -> str:
     "Write the tables and the curves of a suite; where they are, as a line of text."
-    from bioplaus.core import written_whole
+    from bioplaus.records import stored
     beside, picture = out.with_name(f"{out.stem}_checks.csv"), out.with_suffix(".png")
     for table, file in ((results, out), (checks, beside)):
         if table.empty: continue
-        with written_whole(file) as tmp: table.to_csv(tmp, index=False)
+        with stored(file) as tmp: table.to_csv(tmp, index=False)
     _draw(results, picture)
     return f"\nTable: {out}; curves: {picture}" + ("" if checks.empty else f"; checks: {beside}")
 
@@ -380,10 +380,10 @@ def _draw(results, file: Path):
     import matplotlib
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
-    from bioplaus.core import written_whole
+    from bioplaus.records import stored
     from bioplaus.robustness import curves
     fig = curves(results)
-    with written_whole(file) as tmp: fig.savefig(tmp, format="png", dpi=110)
+    with stored(file) as tmp: fig.savefig(tmp, format="png", dpi=110)
     plt.close(fig)
 
 # %% ../nbs/90_cli.ipynb #with-options
@@ -459,9 +459,9 @@ def _tuned(study, out: Path, tune: bool):
     return replace(study, lr=search.best_rates(tuned))
 
 def _reported(out: Path) -> Path:
-    "The study's report, written unless no cell is newer."
-    page, newest = out / "report.html", max(f.stat().st_mtime_ns for f in out.glob("cells/*/results.csv"))
-    if page.exists() and page.stat().st_mtime_ns > newest: return page
+    "The study's report, written unless it shows what there is."
+    from bioplaus.study import is_fresh
+    if is_fresh(out): return out / "report.html"
     from bioplaus.report import write_report  # here, for Matplotlib takes half a second to import
     return write_report(out)
 
