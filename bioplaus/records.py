@@ -462,16 +462,29 @@ def state_of(file: Path) -> str:
     return _growing(file) if found == "unproven" and file.name == "history.csv" else found
 
 # %% ../nbs/07_records.ipynb #verify-all
+def _belongs(file: Path) -> bool:
+    "Whether a whole file is in its place: the run that a cell's tables are of, the model that a cell has."
+    if file.name == "checkpoint.safetensors" and (about := file.with_name("cell.json")).exists():
+        made = json.loads(read_bytes(about))
+        return made["run"] == proof_of(file) and made["conditions"]["cell"] == file.parent.name
+    same = file.parent.parent / "cells" / file.stem / "model.safetensors"
+    return file.parent.name != "models" or not same.exists() or proof_of(same) == proof_of(file)
+
+def _found(file: Path) -> str:
+    try:
+        found = state_of(file)
+        return "misplaced" if found == "whole" and not _belongs(file) else found
+    except CannotRead: return "unreadable"
+    except (ValueError, KeyError, TypeError): return "misplaced"  # a record that isn't a cell's
+
+# %% ../nbs/07_records.ipynb #verify-below
 def verify(
     folder: str | Path,
-) -> pd.DataFrame: # file, state: "whole", "changed", "missing", "unproven" or "unreadable"
+) -> pd.DataFrame: # file, state: "whole", "changed", "missing", "misplaced", "unproven" or "unreadable"
     "The state of every stored file below a folder."
-    folder, rows = Path(folder), []
+    folder = Path(folder)
     if not folder.is_dir(): raise BadInput(f"{folder} is no folder; give one that a study or a run was written to.")
     known = {proof.parent / name for proof in folder.rglob(PROOF) for name in _sums(proof.parent)}
     there = {f for f in folder.rglob("*") if f.suffix in COVERED and f.is_file()}
-    for file in sorted(known | there):
-        try: found = state_of(file)
-        except CannotRead: found = "unreadable"
-        rows.append({"file": str(file.relative_to(folder)), "state": found})
+    rows = [{"file": str(file.relative_to(folder)), "state": _found(file)} for file in sorted(known | there)]
     return pd.DataFrame(rows, columns=["file", "state"])
