@@ -171,7 +171,8 @@ def _on_disk(file: Path):
 # %% ../nbs/00_core.ipynb #written-whole
 @contextmanager
 def written_whole(
-    path: str | Path, # where the file shall be
+    path: str | Path,   # where the file shall be
+    sync: bool = True,  # wait until it is on the disk; False: for what can be made again after a power cut
 ):
     "Yield a temporary path; on leaving, it becomes `path` in one step. If anything fails, `path` is as it was."
     path, tmp, fd = Path(path), None, None
@@ -183,7 +184,7 @@ def written_whole(
         tmp, fd = _opened(path.parent)
         if fcntl is None: os.close(fd)
         yield tmp
-        _on_disk(tmp)
+        if sync: _on_disk(tmp)
         os.replace(tmp, path)
     except OSError as e:
         raise CannotWrite(f"cannot write {path}: {e.strerror or e}. What was there before is unchanged; "

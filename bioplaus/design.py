@@ -268,11 +268,15 @@ def _emptied(folder: Path | None):
     for file in folder.iterdir() if folder else ():
         if file.is_file() and not file.name.endswith("lock"): file.unlink()
 
+# %% ../nbs/61_design.ipynb #trained-again
 def _trained(study: Study, cell: Cell, task: Task, out: Path | None, progress: bool) -> Run:
     "Trained, resumed or read; from the start if its checkpoint isn't what was written, or isn't this cell's."
     rule, lr = study.rule_on(cell.rule, task.n_in, task.n_classes, cell.hidden)
     callbacks = [Collapse(task.x_valid, warn=progress), Watch(task, study.watch, study.images, study.seed)]
     where = dict(callbacks=callbacks, out=out, progress=progress, warn=False)  # `run_study` says what goes wrong
+    if out and (out / "cell.json").exists() and not (out / CHECKPOINT).exists():
+        say(f"{out / CHECKPOINT} is missing. The cell is computed again from the start.")
+        _emptied(out)
     try: return fit(rule, task, **dict(study.recipe, lr=lr), **where)
     except Diverged as e: return e.run  # a result too: its rows are NaN
     except Corrupt as e: why = str(e)
@@ -362,9 +366,9 @@ def run_cell(
     where = _where(cell, task, run.rule)
     history, trouble = run.history.assign(**where), trouble_table(run, where)
     conditions = _conditions(study, cell, task)
-    if (kept := _stored(out, conditions)) is None: kept = _measured(study, cell, task, run, out, conditions)
-    _keep_model(run, out)
-    results, checks = kept
+    kept = _stored(out, conditions)
+    results, checks = kept or _measured(study, cell, task, run, out, conditions)
+    _keep_model(run, out, again=kept is not None)
     return Tables(results, history, checks, trouble)
 
 # %% ../nbs/61_design.ipynb #measured
@@ -379,7 +383,7 @@ def _measured(study: Study, cell: Cell, task: Task, run: Run, out: Path | None, 
         with stored(out / "cell.json") as tmp: tmp.write_text(json.dumps(about, indent=1), encoding="utf-8")
     return results, checks
 
-def _keep_model(run: Run, out: Path | None):
+def _keep_model(run: Run, out: Path | None, again: bool):
     "The trained networks alone, for others to load; written unless they are there as they were written."
     if out is None or not proof_of(out / CHECKPOINT): return
     file, why = out / "model.safetensors", ""
@@ -388,7 +392,7 @@ def _keep_model(run: Run, out: Path | None):
         if proven and json.loads(head["config"]) == run.config and head["history"] == run.history.to_csv(index=False):
             return
         why = f"{file} isn't of this cell's run."
-    except FileNotFoundError: pass
+    except FileNotFoundError: why = f"{file} is missing." if again else ""
     except (Corrupt, ValueError, KeyError) as e: why = str(e)
     if why: say(f"{why} It is written again.")
     save_model(run, file)

@@ -54,16 +54,24 @@ def versions() -> dict[str, str]:
 # %% ../nbs/07_records.ipynb #sums
 def _sums(folder: Path) -> dict[str, list]:
     "The checksums that a folder's proof has for each file: one, or two while a file is being replaced."
-    try: text = read_bytes(folder / PROOF).decode("utf-8", "replace")
+    try: lines, _, own = read_bytes(folder / PROOF).decode("utf-8", "replace").rpartition("# ")
     except FileNotFoundError: return {}
+    if own != f"{checksum(lines.encode())}\n": return {}  # it was changed itself, and proves nothing
     found = {}
-    for line in text.split("\n"):
-        if m := re.fullmatch(r"([0-9a-f]{64}) [ *](.+)", line): found.setdefault(m[2], []).append(m[1])
+    for line in lines.split("\n"):
+        if m := re.fullmatch(r"([0-9a-f]{64})  (.+)", line): found.setdefault(m[2], []).append(m[1])
     return found
 
-def _write_sums(folder: Path, sums: dict[str, list]):
-    lines = [f"{s}  {name}\n" for name in sorted(sums) for s in sums[name]]
-    with written_whole(folder / PROOF) as tmp: tmp.write_text("".join(lines), encoding="utf-8", newline="\n")
+def _write_sums(folder: Path, sums: dict[str, list], sync: bool = False):
+    text = "".join(f"{s}  {name}\n" for name in sorted(sums) for s in sums[name])
+    with written_whole(folder / PROOF, sync) as tmp:
+        tmp.write_text(f"{text}# {checksum(text.encode())}\n", encoding="utf-8", newline="\n")
+
+def _proof_is_whole(folder: Path) -> bool:
+    "Whether a folder's proof is what was written, or not there."
+    return bool(_sums(folder)) or not (folder / PROOF).exists() or read_bytes(folder / PROOF) == f"# {_NONE}\n".encode()
+
+_NONE = checksum(b"")
 
 @contextlib.contextmanager
 def _alone(folder: Path):
@@ -86,25 +94,37 @@ def stored(
     "`written_whole`, and its checksum beside it. If somebody else had changed the file, that is said."
     file = Path(file)
     if (anew := (_renewed.get() or {}).get(file.parent)) is not None:
-        with written_whole(file) as tmp:
+        with written_whole(file, sync=False) as tmp:  # it can be derived again
             yield tmp
             anew[file.name] = [checksum(read_bytes(tmp))]
         return
-    with contextlib.ExitStack() as held:
+    with contextlib.suppress(_Same), contextlib.ExitStack() as held:
         with written_whole(file) as tmp:
             yield tmp
             new = checksum(read_bytes(tmp))
             held.enter_context(_alone(file.parent))  # until the file has its name, and its checksum is alone
-            _say_changed(file)
-            sums = _sums(file.parent)
+            sums = _sums_of_what_is_there(file)
             before = sums.get(file.name, [])
-            if before != [new]: _write_sums(file.parent, sums | {file.name: [*dict.fromkeys([*before, new])]})
-        if before != [new]: _write_sums(file.parent, sums | {file.name: [new]})
+            if before == [new] and state(file) == "whole": raise _Same
+            _write_sums(file.parent, sums | {file.name: [*dict.fromkeys([*before, new])]}, sync=True)
+        _write_sums(file.parent, sums | {file.name: [new]})
+
+class _Same(Exception): "The file that was to be written is there already."
 
 # %% ../nbs/07_records.ipynb #say-changed
 def _say_changed(file: Path):
     how = {"changed": "had been changed since it was written", "missing": "was missing"}.get(state(file))
     if how: say(f"{file} {how}; it is written anew.")
+
+def _sums_of_what_is_there(file: Path) -> dict[str, list]:
+    "The proof of a folder in which `file` is about to be written; what isn't as it should be is said."
+    folder = file.parent
+    if not _proof_is_whole(folder): say(f"{folder / PROOF} had been changed since it was written; it is begun anew.")
+    _say_changed(file)
+    sums = _sums(folder)
+    gone = [n for n in sums if n != file.name and not (folder / n).exists()]
+    for name in gone: say(f"{folder / name} was missing.")
+    return {n: s for n, s in sums.items() if n not in gone}
 
 def listed(folder: Path) -> list[Path]:
     "The files that a folder has checksums of."
@@ -144,6 +164,7 @@ def renewed(
     except OSError as e: raise CannotWrite(f"cannot write {folder}: {e.strerror or e}.") from e
     with _alone(folder):
         before, made = _sums(folder), {}
+        if not _proof_is_whole(folder): say(f"{folder / PROOF} had been changed; it is made anew.")
         for name in before: _say_changed(folder / name)
         (folder / PROOF).unlink(missing_ok=True)
         token = _renewed.set((_renewed.get() or {}) | {folder: made})
@@ -154,7 +175,7 @@ def renewed(
             left = {}
         finally:
             _renewed.reset(token)
-            _write_sums(folder, left | made)
+            _write_sums(folder, left | made, sync=True)
 
 # %% ../nbs/07_records.ipynb #tensors
 _BLANK = b"0" * 64
@@ -458,7 +479,9 @@ def _growing(file: Path) -> str:
 def state_of(file: Path) -> str:
     "The state of any stored file: \"whole\", \"changed\", \"missing\" or \"unproven\"."
     if file.suffix == ".safetensors" and file.exists(): return _tensor_state(file)
+    if file.name == PROOF: return "whole" if _proof_is_whole(file.parent) else "changed"
     found = state(file)
+    if found == "unproven" and not file.exists(): return "missing"
     return _growing(file) if found == "unproven" and file.name == "history.csv" else found
 
 # %% ../nbs/07_records.ipynb #verify-all
@@ -478,13 +501,17 @@ def _found(file: Path) -> str:
     except (ValueError, KeyError, TypeError): return "misplaced"  # a record that isn't a cell's
 
 # %% ../nbs/07_records.ipynb #verify-below
+_OF_A_CELL = ("checkpoint.safetensors", "model.safetensors", "results.csv", "checks.csv")
+
 def verify(
     folder: str | Path,
 ) -> pd.DataFrame: # file, state: "whole", "changed", "missing", "misplaced", "unproven" or "unreadable"
     "The state of every stored file below a folder."
     folder = Path(folder)
     if not folder.is_dir(): raise BadInput(f"{folder} is no folder; give one that a study or a run was written to.")
-    known = {proof.parent / name for proof in folder.rglob(PROOF) for name in _sums(proof.parent)}
+    known = {proof.parent / name for proof in folder.rglob(PROOF) for name in (PROOF, *_sums(proof.parent))}
+    known |= {f.with_name("history.csv") for f in folder.rglob("checkpoint.safetensors")}
+    known |= {f.with_name(name) for f in folder.rglob("cell.json") for name in _OF_A_CELL}
     there = {f for f in folder.rglob("*") if f.suffix in COVERED and f.is_file()}
     rows = [{"file": str(file.relative_to(folder)), "state": _found(file)} for file in sorted(known | there)]
     return pd.DataFrame(rows, columns=["file", "state"])

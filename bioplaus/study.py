@@ -17,8 +17,8 @@ from . import __version__
 from .core import BadInput, CannotWrite, RunFailed, choose, sweep, written_whole
 from .data import SOURCES, Task
 from .design import Cell, Study, Tables, read_table, run_cell, task_of, trouble_lines
-from .records import (PROOF, Corrupt, checksum, listed, proof_of, proved, read_bytes, say, state, stored,
-                              versions)
+from .records import (Corrupt, checksum, listed, proof_of, proved, read_bytes, read_tensors, say, state,
+                              state_of, stored, versions)
 from .training import OtherSettings, differences
 from .workers import claimed, spread
 
@@ -146,12 +146,17 @@ def _write_outcome(outcome: Outcome, out: Path):
 def _link(file: Path, to: Path):
     "The same file under another name, which takes no room; a copy where the file system has no such links."
     if to.exists() and os.path.samefile(file, to): return
+    if to.exists() and state_of(to) == "whole" and proof_of(file) == proof_of(to): return
+    if to.exists() and (state_of(to) == "changed" or _made(to) != _made(file)):
+        say(f"{to} had been changed since it was written; it is written anew.")
     try:
         to.parent.mkdir(exist_ok=True)
         to.unlink(missing_ok=True)
         os.link(file, to)
     except OSError:
         with written_whole(to) as tmp: shutil.copyfile(file, tmp)
+
+def _made(file: Path) -> str: return read_tensors(file)[0].get("config", "")
 
 # %% ../nbs/62_study.ipynb #run-study
 def _listed_once(study: Study, cells: list[Cell], own: dict, device: str):
@@ -239,7 +244,7 @@ def is_fresh(
 ) -> bool:
     "Whether its report shows what there is, and the page, its figures and its tables are what was written."
     page, derived = Path(out) / "report.html", [Path(out) / "figures", Path(out) / "tables"]
-    if state(page) != "whole" or not all((folder / PROOF).exists() for folder in derived): return False
+    if state(page) != "whole" or not all(map(listed, derived)): return False
     if any(state(f) != "whole" for folder in derived for f in listed(folder)): return False
     return made_from(out) in page.read_text(encoding="utf-8")
 
