@@ -156,7 +156,10 @@ def _link(file: Path, to: Path):
     except OSError:
         with written_whole(to) as tmp: shutil.copyfile(file, tmp)
 
-def _made(file: Path) -> str: return read_tensors(file)[0].get("config", "")
+def _made(file: Path) -> list:
+    "Which cell the run in a file is of."
+    config = json.loads(read_tensors(file)[0]["config"])
+    return [config["rule"], config["options"], config["task"]["name"], config["task"]["classes"]]
 
 # %% ../nbs/62_study.ipynb #run-study
 def _listed_once(study: Study, cells: list[Cell], own: dict, device: str):

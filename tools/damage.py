@@ -205,8 +205,8 @@ def tried(base, name, how, rng, right, report):
 def stored(folder):
     "The files of a folder that can be damaged."
     kinds = (*COVERED, ".html", ".png", ".md", ".tex")
-    files = [f for f in folder.rglob("*") if f.is_file() and (f.suffix in kinds or f.name == PROOF) and f.stat().st_size]
-    return sorted(str(f.relative_to(folder)) for f in files)
+    files = [f for f in folder.rglob("*") if f.is_file() and (f.suffix in kinds or f.name == PROOF)]
+    return sorted(str(f.relative_to(folder)) for f in files if f.stat().st_size)
 
 
 def main():
@@ -215,7 +215,7 @@ def main():
     args.add_argument("--count", type=int, default=330, help="how many files are damaged")
     args.add_argument("--seed", type=int, default=0)
     args.add_argument("--only", default="", help="files whose path contains this")
-    args.add_argument("--reports", type=int, default=20, help="of so many damaged figures and tables, one is made again")
+    args.add_argument("--reports", type=int, default=20, help="one report is made again in so many cases")
     asked = args.parse_args()
     rng, faults, kinds = random.Random(asked.seed), Counter(), Counter()
     os.fsync = lambda fd: None  # power cuts are not tried here, and it is what takes most of the time
