@@ -235,8 +235,10 @@ def proof_of(
 def read_csv(content: bytes, dtype=None) -> pd.DataFrame:
     "A table; `na` and `null` in it are words, numbers come back to the last bit, and what has no columns is empty."
     if not content.strip(): return pd.DataFrame()
-    return pd.read_csv(io.BytesIO(content), keep_default_na=False, na_values=[""], float_precision="round_trip",
-                       dtype=dtype)
+    return pd.read_csv(io.BytesIO(content), keep_default_na=False, na_values=[""], dtype=dtype, **_EXACT)
+
+# newer ones are exact by themselves, and would rather not be asked
+_EXACT: dict = {} if tuple(map(int, pd.__version__.split(".")[:2])) >= (3, 1) else {"float_precision": "round_trip"}
 
 def link(
     rows: pd.DataFrame, # of one epoch
