@@ -23,8 +23,8 @@ from .data import Task
 from .monitors import Trouble, asked_for, diagnose, exploded
 from .network import make_network
 from .products import Outer, keep_memory
-from .records import (Corrupt, Journal, chained, fingerprint, read_csv, read_journal, read_tensors, say, state,
-                              stored, versions, write_tensors)
+from .records import (Corrupt, Journal, chained, fingerprint, read_bytes, read_csv, read_journal, read_tensors,
+                              say, state, stored, versions, write_tensors)
 from .rule import LOSSES, Rule, Teacher, fill, make_rule
 from .shown import as_perturbation, places_in_set, shown
 
@@ -602,9 +602,16 @@ def _begun(run: Run, x: Tensor):
     _started(run.rule, x)
     run.start = {k: v.detach().clone() for k, v in run.rule.net.state_dict().items()}
 
+def _say_lost(run: Run, file: Path):
+    "A history of more than the untrained networks was begun when there was a checkpoint."
+    history = file.with_name(HISTORY)
+    if history.exists() and read_bytes(history).count(b"\n") > 1 + run.rule.net.replicas:
+        say(f"{file} is missing. The run begins anew.")
+
 def _resumed(run: Run, x: Tensor) -> dict | None:
     "The tensors of the checkpoint in the run's folder, loaded; the settings must be the same, but for the epochs."
-    if run.path is None or not (file := run.path / CHECKPOINT).exists(): return None
+    if run.path is None: return None
+    if not (file := run.path / CHECKPOINT).exists(): return _say_lost(run, file)
     sweep(run.path)
     head, tensors = _read(file)
     _refuse_other_settings(run, head)

@@ -32,10 +32,9 @@ def alive(session):
     "Processes of a session, by number."
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
-        try: name, _, rest = stat.read_text().rpartition(")")
+        try: parts = stat.read_text().rpartition(")")[2].split()
         except OSError: continue
-        state, _, _, own = rest.split()[:4]
-        if int(own) == session and state != "Z": found.append(int(stat.parent.name))
+        if int(parts[3]) == session and parts[0] != "Z": found.append(int(stat.parent.name))
     return found
 
 
