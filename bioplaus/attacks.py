@@ -10,7 +10,7 @@ __all__ = ['AT_ONCE', 'ATTACKS', 'SEEN', 'BLIND_LIMIT', 'MISSED', 'LOOSE', 'box'
            'make_adversarial', 'load_adversarial', 'PERTURBATIONS', 'perturbation']
 
 # %% ../nbs/42_attacks.ipynb #imports
-import json, math, zipfile
+import io, json, math, zipfile
 from abc import abstractmethod
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np, torch
 from torch import Tensor
 from . import __version__
-from .core import BadInput, choose, moved, real, stream, whole, written_whole
+from .core import BadInput, choose, moved, real, stream, whole
 from .products import keep_memory
+from .records import proved, stored
 from .sensitivity import RAISED, TARGETED, ascent, input_gradient, lead
 from .shown import NORMS, PERTURBATIONS, Perturbation, image_shape, names_of, perturbation, shown
 
@@ -648,7 +649,7 @@ class Adversarial(_Images):
         "Write it to `path`, whole or not at all."
         arrays = {k: v.cpu().numpy() for k, v in vars(self).items() if torch.is_tensor(v)}
         about = json.dumps(self.about, indent=1)
-        with written_whole(path) as tmp, open(tmp, "wb") as f:
+        with stored(path) as tmp, open(tmp, "wb") as f:
             np.savez_compressed(f, **arrays, classes=np.array(self.classes), about=about)
 
 # %% ../nbs/42_attacks.ipynb #file-about
@@ -689,7 +690,7 @@ def load_adversarial(path: str | Path) -> Adversarial:
     "The test set in a file that `bioplaus data adversarial` or its own `save` wrote."
     names = "clean", "adversarial", "labels", "classes", "about"
     try:
-        with np.load(path, allow_pickle=False) as f: parts = {k: f[k] for k in names}
+        with np.load(io.BytesIO(proved(path)[0]), allow_pickle=False) as f: parts = {k: f[k] for k in names}
         about = json.loads(str(parts["about"]))
     except FileNotFoundError:
         raise BadInput(f"there is no file {path}; make it with `bioplaus data adversarial --from RUN --out FILE`."

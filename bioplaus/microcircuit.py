@@ -140,7 +140,10 @@ class Microcircuit(RunningCircuit):
 
     def forward(self, rule, phases, y):
         act = self.two_steps if self.how == "two-step" else self.dynamics
-        self.seen = act(rule, phases, lambda v: self.nudge * self.loss.error(v, y))
+        self._seen = act(rule, phases, lambda v: self.nudge * self.loss.error(v, y))
+
+    @property
+    def seen(self): return self._seen  # of the last batch: no setting, and so not a plain attribute
 
 # %% ../nbs/15_microcircuit.ipynb #rule
 @register("microcircuit", equation="ΔW = ⟨(φ(u) − φ(v̂)) r₋ᵀ⟩, u = v̂ + k v_A, v_A = W↓ φ(u₊) + W_PI φ(u_I)",

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ADVICE', 'FADED', 'MOVED', 'STUCK', 'VANISHING', 'saturated', 'flat_on_both_sides', 'dead', 'activity_rank', 'OfRun',
-           'Collapse', 'WeightChange', 'at_chance', 'exploded', 'contrast', 'asked_for', 'say', 'Trouble', 'diagnose']
+           'Collapse', 'WeightChange', 'at_chance', 'exploded', 'contrast', 'asked_for', 'Trouble', 'diagnose']
 
 # %% ../nbs/21_monitors.ipynb #imports
 import copy, math, sys, weakref
@@ -334,11 +334,6 @@ _WHY = {  # from what is known of the networks that are told of
 }
 
 # %% ../nbs/21_monitors.ipynb #record
-def say(text: str):
-    "Write a line for people: to standard error; in a notebook, where that looks like an error, to standard output."
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    tqdm.write(text, file=sys.stdout if hasattr(shell, "kernel") else sys.stderr)
-
 @dataclass(frozen=True)
 class Trouble:
     "What is wrong with some networks of a run, why, and what to try."
@@ -386,4 +381,4 @@ def _trouble(run, task: Task, kind: str, mine: Tensor, seen: dict) -> Trouble:
     return Trouble(kind, seeds, f"{who} {what}", _WHY[kind](seen), ADVICE[kind])
 
 # %% ../nbs/21_monitors.ipynb #moved-names
-__getattr__ = moved("bioplaus.monitors", {"spread": "monitors.activity_rank"})
+__getattr__ = moved("bioplaus.monitors", {"spread": "monitors.activity_rank", "say": "records"})

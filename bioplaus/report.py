@@ -8,7 +8,7 @@ __all__ = ['UPDATE_METRICS', 'task_figure', 'figures', 'middle_levels', 'represe
 
 # %% ../nbs/65_report.ipynb #imports
 import base64, html, io, re, warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -17,18 +17,19 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from . import __version__
 from .attacks import ATTACKS, checks_table, red_line
-from .core import BadInput, RunFailed, cards, moved, read_options, written_whole
+from .core import BadInput, RunFailed, cards, moved, read_options, sweep
 from .design import task_of, trouble_lines
 from .data import Task
 from .geometry import pca_picture, tsne
 from .noise import kind_of, perturbation
 from .plots import (activity_histogram, change_maps, cka_heatmap, class_bars, confusion, each_seed,
                             embedding_panels, learning_curves, rdm_strip, robustness, rsa_matrix, weight_images)
+from .records import CannotRead, Corrupt, renewed, state, stored
 from .representations import Activities, activities, layer_names, rdm
 from .rule import Rule
 from .similarity import cka_map, rsa, rsa_table
 from .stats import interval
-from .study import Outcome, Study, load_study
+from .study import Outcome, Study, load_study, made_from
 from .tables import (BLIND, CHECKED, INTERVAL, METHOD, PLACE, accuracy_table, by_task, checks_of,
                              difference_table, means_table, save_table, statistics, statistics_note,
                              statistics_table, title_of)
@@ -51,13 +52,16 @@ def task_figure(
     axes[-1].legend(fontsize=8)
     return fig
 
+def _by_figure(outcome: Outcome) -> Iterator[tuple]:
+    "(file name, results, history) of each task."
+    histories = {tuple(h[k].iloc[0] for k in PLACE): h for h in by_task(outcome.history)}
+    for results in by_task(outcome.results):
+        place = tuple(results[k].iloc[0] for k in PLACE)
+        yield "_".join(map(str, place)), results, histories[place]
+
 def figures(outcome: Outcome) -> dict[str, Figure]:
     "A figure for each task, by file name."
-    found = {}
-    for results, history in zip(by_task(outcome.results), by_task(outcome.history)):
-        name = "_".join(str(results[k].iloc[0]) for k in PLACE if k in results)
-        found[name] = task_figure(results, history)
-    return found
+    return {name: task_figure(results, history) for name, results, history in _by_figure(outcome)}
 
 # %% ../nbs/65_report.ipynb #representations
 def _largest(study: Study, results: pd.DataFrame) -> tuple[Task, dict[str, str]]:
@@ -319,7 +323,7 @@ def updates_tables(
     return {"updates_cosine": (_cosines(found, runs), None), "updates": (places.join(shown).fillna("–"), numbers)}
 
 # %% ../nbs/65_report.ipynb #html
-_PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8">
+_PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="made-from" content="{made_from}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>bioplaus study</title><style>
 :root {{ color-scheme: light dark }}
@@ -361,7 +365,7 @@ def _png(fig: Figure) -> bytes:
 def _kept(fig: Figure, out: Path, name: str) -> bytes:
     "The figure as PNG, which is also written to the folder."
     image = _png(fig)
-    with written_whole(out / "figures" / f"{_file_name(name)}.png") as tmp: tmp.write_bytes(image)
+    with stored(out / "figures" / f"{_file_name(name)}.png") as tmp: tmp.write_bytes(image)
     return image
 
 def _file_name(text: str) -> str: return re.sub(r"[^\w.=+-]+", "-", text)
@@ -538,13 +542,16 @@ def _shown_updates(tables: dict, out: Path, task: Task, runs: dict[str, Run], se
     return "".join(parts)
 
 # %% ../nbs/65_report.ipynb #html-learnt
+_LEFT_OUT = "Not shown:"
+
 def _learnt(out: Path, outcome: Outcome, images: int = 200) -> tuple[str, dict]:
     "The sections on representations and updates, or why there are none; and their tables. Figures are kept as files."
     study = outcome.study
     try:
         task, runs = _networks(out, outcome)
         drawn, found = _pictures(task, runs, study, images), updates(task, runs)
-    except (BadInput, RunFailed) as e: return f"<h2>Representations and updates</h2>{_note(f'Not shown: {e}')}", {}
+    except (Corrupt, CannotRead): raise  # what was there may come back
+    except (BadInput, RunFailed) as e: return f"<h2>Representations and updates</h2>{_note(f'{_LEFT_OUT} {e}')}", {}
     title = html.escape(title_of(outcome.results.loc[[outcome.results.classes.idxmax()]]))
     tables = updates_tables(found, runs)
     parts = [f"<h2>Representations: {title}</h2>", _shown_figures(drawn, out, task, runs, study, images),
@@ -557,24 +564,39 @@ def write_report(
 ) -> Path:
     "Write `report.html`, figures (PNG), tables (CSV, Markdown, LaTeX) of the study in `out`; return the page's path."
     out = Path(out)
-    outcome = load_study(out)
+    outcome, key = load_study(out), made_from(out)
+    sweep(out, below=True)
+    with renewed(out / "figures"), renewed(out / "tables"):
+        body, tables = _body(out, outcome)
+        page = _PAGE.format(body=body, made_from=key)
+        _refuse_poorer(out / "report.html", page)
+        for name, (shown, numbers) in tables.items(): save_table(shown, out / "tables" / _file_name(name), numbers)
+    with stored(out / "report.html") as tmp: tmp.write_text(page, encoding="utf-8")
+    return out / "report.html"
+
+def _refuse_poorer(page: Path, text: str):
+    "A page that shows what the networks have learnt isn't replaced by one that can't."
+    why = re.search(rf"{_LEFT_OUT} (.*?)</p>", text)
+    if why is None or state(page) != "whole" or _LEFT_OUT in page.read_text(encoding="utf-8"): return
+    raise RunFailed(f"{page} stays as it is: it shows what the networks have learnt, and a new page could not "
+                    f"({html.unescape(why[1])}). Delete it to have the new one.")
+
+# %% ../nbs/65_report.ipynb #html-body
+def _body(out: Path, outcome: Outcome) -> tuple[str, dict]:
+    "The page's text, and its tables by name: (as shown, unrounded numbers or None). Figures are kept as files."
+    learnt, more = _learnt(out, outcome) if len(outcome.results) else ("", {})
     tables, sections, parts = {"settings": (_settings_table(outcome.study), None)}, [], []
-    for results, (name, fig) in zip(by_task(outcome.results), figures(outcome).items()):
+    for name, results, history in _by_figure(outcome):
         checks = checks_of(outcome, results)
         found = task_tables(results, checks)
         sections.append((results, found))
         tables |= {f"{name}_{kind}": t for kind, t in found.items()}
-        parts.append(_section(results, _kept(fig, out, name), found, checks))
+        parts.append(_section(results, _kept(task_figure(results, history), out, name), found, checks))
     if not (failed := outcome.failures).empty: tables["failures"] = failed.reset_index(drop=True), None
-    if sections:
-        learnt, more = _learnt(out, outcome)
-        parts, tables = [*parts, _statistics(sections), learnt], tables | more
-    for name, (shown, numbers) in tables.items(): save_table(shown, out / "tables" / _file_name(name), numbers)
+    if sections: parts += [_statistics(sections), learnt]
     body = [_opening(out), _failures(failed), _trouble(outcome.trouble), *parts,
             "<h2>Settings</h2>", _html_table(tables["settings"][0])]
-    with written_whole(out / "report.html") as tmp:
-        tmp.write_text(_PAGE.format(body="".join(body)), encoding="utf-8")
-    return out / "report.html"
+    return "".join(body), tables | more
 
 # %% ../nbs/65_report.ipynb #html-opening
 def _opening(out: Path) -> str:

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pandas as pd, torch
 from tqdm.auto import tqdm
-from .core import BadInput, cards, choose, whole, written_whole
+from .core import BadInput, cards, choose, whole
 from .data import Task, load_task
 from .design import Study, parse_rule
-from .training import Diverged, OtherSettings, Recipe, default_lr, differences, fit
+from .records import Corrupt, fingerprint, proved, read_csv, say, state, stored, versions
+from .training import Diverged, OtherSettings, Recipe, code_of, default_lr, differences, fit
 from .workers import claimed
 
 # %% ../nbs/63_search.ipynb #search
@@ -181,20 +182,43 @@ def _settings(study: Study) -> dict:
     names = ("act", "bias", "init", "batch_size", "optimizer", "schedule", "augment")
     return {n: getattr(study, n) for n in names} | {"hidden": study.networks[0]}
 
+def _codes(study: Study, rules: list[str], task: Task) -> dict[str, str]:
+    "A fingerprint of each rule: what an older draft of a rule has tried isn't this one's."
+    made = {r: study.rule_on(r, task.n_in, task.n_classes)[0] for r in rules}
+    return {r: fingerprint(*code_of(rule).values()) for r, rule in made.items()}
+
+# %% ../nbs/63_search.ipynb #tuning-read
 def _record(out: Path, about: dict) -> pd.DataFrame:
     "The trials that are in the folder, which must be of searches with the same settings."
-    file = out / "tuning.json"
-    if not file.exists(): return pd.DataFrame()
-    lines = differences(about, json.loads(file.read_text(encoding="utf-8")))
-    if lines:
-        raise OtherSettings(f"{out} holds a search with other settings ({'; '.join(lines)}). "
-                            "Choose another folder (--out), or delete its tuning.json and tuning.csv.")
-    return pd.read_csv(out / "tuning.csv")
+    files = out / "tuning.json", out / "tuning.csv"
+    advice = f"Choose another folder (--out), or delete its {' and '.join(f.name for f in files)} to search again."
+    if "missing" in map(state, files): raise Corrupt(f"tuning.json or tuning.csv is missing in {out}. {advice}")
+    if not all(f.exists() for f in files): return pd.DataFrame()
+    try:
+        (text, trials), proven = zip(*map(proved, files))
+        old, tried = json.loads(text), read_csv(trials, {"rule": str})
+        if lines := differences(*_comparable(about, old)):
+            raise OtherSettings(f"{out} holds a search with other settings ({'; '.join(lines)}). {advice}")
+    except OtherSettings: raise
+    except (Corrupt, ValueError, AttributeError, RecursionError) as e:
+        why = str(e) if isinstance(e, Corrupt) else f"{files[0]} or {files[1].name} is damaged."
+        raise Corrupt(f"{why} {advice}") from e
+    if not all(proven): say(f"the search in {out} is unproven: it is older than checksums. It is taken as it is.")
+    about["code"] = old.get("code", {}) | about["code"]
+    return tried
+
+# %% ../nbs/63_search.ipynb #tuning-keep
+def _comparable(about: dict, old: dict) -> tuple[dict, dict]:
+    "Both without versions, and of the rules' code only what both know, as the same Python compiled it."
+    same = about["versions"]["python"] == old.get("versions", {}).get("python")
+    both = [r for r in about["code"] if same and r in old.get("code", {})]
+    cut = lambda a: a | {"versions": None, "code": {r: a["code"][r] for r in both}}
+    return cut(about), cut(old)
 
 def _keep(out: Path, about: dict, trials: pd.DataFrame):
-    "Write the record, and what it is a record of."
-    with written_whole(out / "tuning.csv") as tmp: trials.to_csv(tmp, index=False)
-    with written_whole(out / "tuning.json") as tmp: tmp.write_text(json.dumps(about, indent=1), encoding="utf-8")
+    "Write what the record is of, and the record."
+    with stored(out / "tuning.json") as tmp: tmp.write_text(json.dumps(about, indent=1), encoding="utf-8")
+    with stored(out / "tuning.csv") as tmp: trials.to_csv(tmp, index=False)
 
 # %% ../nbs/63_search.ipynb #tune
 def tune(
@@ -211,7 +235,9 @@ def tune(
     many = max(study.classes, key=lambda c: 99 if c is None else c if isinstance(c, int) else len(c))
     task = task or load_task(study.tasks[0], many, study.normalise)
     of_task = {"task": task.name, "classes": task.classes, "images": task.fingerprint}
-    about = json.loads(json.dumps({"seeds": whole(seeds, "seeds"), "epochs": epochs} | of_task | _settings(study)))
+    made = {"code": _codes(study, rules, task), "versions": versions()}
+    about = {"seeds": whole(seeds, "seeds"), "epochs": epochs} | of_task | _settings(study) | made
+    about = json.loads(json.dumps(about))
     with claimed(out), tqdm(desc="tuning", unit="trial", disable=not progress) as bar:  # another process may be at it
         table = _record(out, about)
         for rule in rules:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np, pandas as pd
 from .attacks import checks_table, red_line
-from .core import written_whole
 from .design import trouble_lines
 from .plots import curve
+from .records import stored
 from .robustness import area
 from .stats import Comparison, compare_paired, confidence, corrected, interval
 from .study import Outcome
@@ -226,7 +226,7 @@ def save_table(
     named = not isinstance(csv.index, pd.RangeIndex)
     texts = {"csv": csv.to_csv(index=named, float_format="%.8g"), "md": markdown(table), "tex": latex(table)}
     for ending, text in texts.items():
-        with written_whole(f"{file}.{ending}") as tmp: tmp.write_text(text, encoding="utf-8", newline="\n")
+        with stored(f"{file}.{ending}") as tmp: tmp.write_text(text, encoding="utf-8", newline="\n")
 
 # %% ../nbs/64_tables.ipynb #standings
 def standings(
