@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PROVENANCE', 'parse_rule', 'Cell', 'Study', 'measure', 'check_attacks', 'Watch', 'commit', 'peak_memory',
-           'provenance', 'Tables', 'task_of', 'read_table', 'trouble_table', 'trouble_lines', 'run_cell']
+           'provenance', 'Tables', 'task_of', 'Unfinished', 'read_table', 'trouble_table', 'trouble_lines', 'run_cell']
 
 # %% ../nbs/61_design.ipynb #imports
 import itertools, re, shutil, subprocess, sys
@@ -239,17 +239,23 @@ def task_of(study: Study, cell: Cell, device: str = "auto") -> Task:
     classes = tuple(cell.classes) if isinstance(cell.classes, list) else cell.classes
     return _loaded(cell.task, classes, study.normalise, device)
 
-def _trained(study: Study, cell: Cell, task: Task, out: Path | None, progress: bool) -> Run:
+class Unfinished(Exception):
+    "A cell would have to be computed."
+
+def _none(run: Run): raise Unfinished
+
+def _trained(study: Study, cell: Cell, task: Task, out: Path | None, progress: bool, compute: bool = True) -> Run:
     "Trained, resumed or read; from the start if its checkpoint is damaged."
     rule, lr = study.rule_on(cell.rule, task.n_in, task.n_classes, cell.hidden)
     callbacks = [Collapse(task.x_valid, warn=progress), Watch(task, study.watch, study.images, study.seed)]
+    if not compute: callbacks = [_none]
     where = dict(callbacks=callbacks, out=out, progress=progress, warn=False)  # `run_study` says what goes wrong
     try: return fit(rule, task, **dict(study.recipe, lr=lr), **where)
     except Diverged as e: return e.run  # a result too: its rows are NaN
     except Corrupt as e:
         print(f"{e}\nThe cell is computed again from the start.", file=sys.stderr)
         shutil.rmtree(out)
-        return _trained(study, cell, task, out, progress)
+        return _trained(study, cell, task, out, progress, compute)
 
 # %% ../nbs/61_design.ipynb #stored
 def _stored(out: Path | None, rows: int) -> pd.DataFrame | None:
@@ -291,13 +297,15 @@ def run_cell(
     task: Task,
     out: Path | None = None, # the cell's folder
     progress: bool = True,
+    compute: bool = True,    # what is missing; otherwise it is an `Unfinished`
 ) -> Tables:
     "One cell: started, resumed, or just read if finished; `fit` sees that a folder belongs to this rule and this data."
-    run = _trained(study, cell, task, out, progress)
+    run = _trained(study, cell, task, out, progress, compute)
     where = _where(cell, task, run.rule)
     history, trouble = run.history.assign(**where), trouble_table(run, where)
     found = _stored(out, study.seeds * (1 + len(study.perturbations)))
     if found is not None: return Tables(found, history, read_table(out / "checks.csv"), trouble)
+    if not compute: raise Unfinished
     checks = check_attacks(study, cell, run, task)
     found = measure(study, cell, run, task).assign(**provenance(run, task))
     if out:

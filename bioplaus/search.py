@@ -14,11 +14,10 @@ from pathlib import Path
 
 import pandas as pd, torch
 from tqdm.auto import tqdm
-from .core import BadInput, cards, choose, whole, written_whole
+from .core import BadInput, cards, choose, claimed, whole, written_whole
 from .data import Task, load_task
 from .design import Study, parse_rule
 from .training import Diverged, OtherSettings, Recipe, default_lr, differences, fit
-from .workers import claimed
 
 # %% ../nbs/63_search.ipynb #search
 SEARCHED = ("hidden", "net", "act", "bias", "init", "seed", *(name for name in Recipe().recipe if name != "lr"))
