@@ -1,4 +1,4 @@
-"""What can happen on a cluster, tried for real: a dask scheduler and workers on this machine, and studies that use them.
+"""What can happen on a cluster, tried for real: a dask scheduler and its workers on this machine, and studies on them.
 
     python tools/clusters.py                    # all situations; some 10 minutes
     python tools/clusters.py one-thread late    # those whose names contain one of these words
@@ -6,7 +6,7 @@
 
 Each situation says what must hold. Exit code 1 if one is wrong. Needs the extra `cluster`.
 """
-import argparse, http.server, json, os, re, shutil, signal, socket, subprocess, sys, tempfile, threading, time
+import argparse, ast, http.server, json, os, re, shutil, signal, socket, subprocess, sys, tempfile, threading, time
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 ENV = {k: v for k, v in os.environ.items() if "COLOR" not in k} | {"PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
 SETTINGS = dict(rules=("backprop", "fa"), tasks=("digits",), classes=(3, 10), seeds=2, epochs=2, hidden=(10,),
                 perturbations=("gaussian:0.3",))
-LONG = SETTINGS | dict(rules=("backprop", "fa", "softhebb", "frozen"), seeds=3, epochs=40, hidden=(30,))
-PATIENCE = 150  # seconds until a study must have ended
+LONG = SETTINGS | dict(classes=(2, 3, 10), epochs=40, hidden=(30,))
+PATIENCE = 300  # seconds until a study must have ended
 SCRIPT = '''
 import os, sys, time
 DRIVER = os.getpid()
@@ -75,17 +75,24 @@ class Cluster:
     def work(self, *args: str, threads: int = 1, there: int = 0):
         "One more worker; waits until the scheduler knows of `there` of them."
         p = self.start("worker", self.address, "--nthreads", str(threads), "--host", "127.0.0.1", *args)
-        until(lambda: len(self.workers()) >= there, 90, "no worker came")
+        self.workers(there)
         return p
 
-    def workers(self) -> dict:
+    def workers(self, there: int = 0) -> dict:
+        "Those that the scheduler knows of; waits until there are so many."
         from distributed import Client
-        with Client(self.address, set_as_default=False) as c: return c.nthreads()
+        with Client(self.address, set_as_default=False) as c:
+            if there: c.wait_for_workers(there, timeout=120)
+            return c.nthreads()
 
     def end(self, part=None, how=signal.SIGKILL):
         for p in [part] if part else self.parts:
             if p.poll() is None: os.killpg(p.pid, how)
         if part: part.wait(60)
+
+    def close(self):
+        self.end()
+        shutil.rmtree(self.folder.parent, ignore_errors=True)
 
 
 def until(true, seconds: float, otherwise: str):
@@ -93,6 +100,14 @@ def until(true, seconds: float, otherwise: str):
     while not true():
         assert time.monotonic() < end, otherwise
         time.sleep(0.1)
+
+
+@cache
+def calm() -> Cluster:
+    "One with two workers that nothing happens to: several situations use it."
+    c = Cluster(Path(tempfile.mkdtemp(prefix="calm-")))
+    for there in (0, 2): c.work(there=there)
+    return c
 
 
 @contextmanager
@@ -151,7 +166,7 @@ def table(folder: Path, name: str = "out") -> pd.DataFrame:
 def straight(settings: str, before: str = "") -> pd.DataFrame:
     "The table of the same study in one process without a cluster; computed once."
     with tempfile.TemporaryDirectory() as d:
-        fine(ran(Path(d), before=before, settings=eval(settings)))
+        fine(ran(Path(d), before=before, settings=ast.literal_eval(settings)))
         return table(Path(d))
 
 
@@ -162,7 +177,7 @@ def same(folder: Path, settings: dict = SETTINGS, name: str = "out", before: str
 def cells_done(folder: Path, n: int, study, name: str = "out"):
     "Wait until so many cells of a study are done."
     found = lambda: len(list((folder / name / "cells").glob("*/results.csv")))
-    until(lambda: found() >= n or study.poll() is not None, 120, f"no {n} cells in 120 s")
+    until(lambda: found() >= n or study.poll() is not None, 200, f"no {n} cells in 200 s")
     assert study.poll() is None, f"the study ended too early: {study.communicate()[1][-500:]}"
 
 
@@ -186,9 +201,9 @@ def one_worker_of_one_thread(d):
 @situation
 def two_workers(d):
     "The table is that of one process; scheduler and workers are still there."
-    with cluster(d, 2) as c:
-        fine(ran(d, scheduler=c.address))
-        assert len(c.workers()) == 2
+    c = calm()
+    fine(ran(d, scheduler=c.address))
+    assert len(c.workers()) == 2
     same(d)
 
 
@@ -203,7 +218,8 @@ def four_threads(d):
 @situation
 def two_workers_of_two_threads_and_chance(d):
     "An own rule that draws from PyTorch's common generator gives the same numbers everywhere."
-    noisy = "import torch\n" + OWN.format(does="for layer in net.layers: layer.W.data += torch.randn_like(layer.W) / 9")
+    noisy = OWN.format(does="for la in net.layers: la.W.data.add_(torch.randn_like(la.W) / 9)")
+    noisy = "import torch\n" + noisy
     with cluster(d, 2, threads=2) as c: fine(ran(d, before=noisy, settings=with_mine(), scheduler=c.address))
     same(d, with_mine(), before=noisy)
 
@@ -224,7 +240,8 @@ def a_worker_joins_late(d):
 @situation
 def the_bar_counts_workers(d):
     "The progress bar says how many workers compute."
-    with cluster(d, 2) as c: err = fine(ran(d, scheduler=c.address, progress=True))
+    c = calm()
+    err = fine(ran(d, scheduler=c.address, progress=True))
     assert "2 workers" in err, err[-300:]
 
 
@@ -235,7 +252,8 @@ def an_own_rule_in_a_module(d):
     "It lies beside the script, uses a helper in another module, and no worker sees either."
     (d / "my_rules.py").write_text("import my_helpers\n" + OWN.format(does="my_helpers.check(net)"))
     (d / "my_helpers.py").write_text("def check(net): assert net.depth == 2\n")
-    with cluster(d, 1) as c: err = fine(ran(d, before="import my_rules", settings=with_mine(), scheduler=c.address))
+    c = calm()
+    err = fine(ran(d, before="import my_rules", settings=with_mine(), scheduler=c.address))
     assert "FAILED" not in err and set(table(d).rule) == {"backprop", "mine"}, err
 
 
@@ -243,36 +261,38 @@ def an_own_rule_in_a_module(d):
 def an_own_corruption(d):
     "It is known to workers."
     settings = SETTINGS | dict(perturbations=("half:0.5",))
-    with cluster(d, 1) as c: fine(ran(d, before=HALF, settings=settings, scheduler=c.address))
+    c = calm()
+    fine(ran(d, before=HALF, settings=settings, scheduler=c.address))
     same(d, settings, before=HALF)
 
 
 @situation
 def an_own_task(d):
     "A task made of tensors travels."
-    before = "import torch\ny = torch.arange(200) % 2\nx = torch.rand(200, 9, generator=torch.Generator().manual_seed(0))"
+    before = "import torch\ny, x = torch.arange(200) % 2, torch.arange(1800).reshape(200, 9) / 1800"
     own = 'own = {"coins": Task.from_tensors(x, y, x[:50], y[:50], name="coins")}'
-    with cluster(d, 1) as c:
-        fine(ran(d, before=before, own=own, settings=SETTINGS | dict(tasks=("coins",), classes=(None,)),
-                 scheduler=c.address))
+    c = calm()
+    fine(ran(d, before=before, own=own, settings=SETTINGS | dict(tasks=("coins",), classes=(None,)),
+             scheduler=c.address))
     assert set(table(d).task) == {"coins"}
 
 
 @situation
 def a_rule_that_cannot_travel(d):
     "Its cells fail with the reason, which is said; the others are kept."
-    before = "import threading\nLOCK = threading.Lock()\n" + OWN.format(does="pass").replace("(net)", "(net, l=LOCK)", 1)
-    with cluster(d, 1) as c: err = fine(ran(d, before=before, settings=with_mine(), scheduler=c.address))
+    before = "import threading\nL = threading.Lock()\n" + OWN.format(does="pass").replace("(net)", "(net, l=L)", 1)
+    c = calm()
+    err = fine(ran(d, before=before, settings=with_mine(), scheduler=c.address))
     assert err.count("FAILED: mine") == 2 and "could not come along" in err and set(table(d).rule) == {"backprop"}, err
 
 
 @situation
 def an_edited_rule(d):
-    "Edited between two runs on the same workers, it gives its new numbers, or is refused; nothing old is taken for new."
+    "Edited between two runs on the same workers, it gives its new numbers, or is refused; old ones aren't taken for new."
     first, second = OWN.format(does="pass"), OWN.format(does="net.layers[0].W.data.mul_(0.1)")
-    with cluster(d, 1) as c:
-        fine(ran(d, before=first, settings=with_mine(), scheduler=c.address))
-        code, err = ran(d, before=second, settings=with_mine(), scheduler=c.address)
+    c = calm()
+    fine(ran(d, before=first, settings=with_mine(), scheduler=c.address))
+    code, err = ran(d, before=second, settings=with_mine(), scheduler=c.address)
     if code == 0: same(d, with_mine(), before=second)
     else: one_line((code, err), "other settings")
 
@@ -281,11 +301,11 @@ def an_edited_rule(d):
 def an_edited_module(d):
     "The same where it is in a module of the script."
     one, two = OWN.format(does="pass"), OWN.format(does="net.layers[0].W.data.mul_(0.1)")
-    with cluster(d, 1) as c:
-        for text in (one, two):
-            (d / "my_rules.py").write_text(text)
-            shutil.rmtree(d / "__pycache__", ignore_errors=True)
-            code, err = ran(d, before="import my_rules", settings=with_mine(), scheduler=c.address)
+    c = calm()
+    for text in (one, two):
+        (d / "my_rules.py").write_text(text)
+        shutil.rmtree(d / "__pycache__", ignore_errors=True)
+        code, err = ran(d, before="import my_rules", settings=with_mine(), scheduler=c.address)
     if code == 0: same(d, with_mine(), before=two)
     else: one_line((code, err), "other settings")
 
@@ -294,14 +314,14 @@ def an_edited_module(d):
 def here_and_there(d):
     "One process, then two, then a cluster, in one folder: the same rule, so nothing is refused or computed again."
     log = d / "log"
-    with cluster(d, 1) as c:
-        for where in (dict(workers=1), dict(workers=2), dict(scheduler=c.address)):
-            study = started(d, before=OWN.format(does="pass"), settings=with_mine(), **where)
-            err = fine(ended(study))
-            assert "computed again" not in err and "FAILED" not in err, err
-            times = [f.stat().st_mtime_ns for f in sorted((d / "out" / "cells").glob("*/results.csv"))]
-            assert not log.exists() or log.read_text() == repr(times), "computed again"
-            log.write_text(repr(times))
+    c = calm()
+    for where in (dict(workers=1), dict(workers=2), dict(scheduler=c.address)):
+        study = started(d, before=OWN.format(does="pass"), settings=with_mine(), **where)
+        err = fine(ended(study))
+        assert "computed again" not in err and "FAILED" not in err, err
+        times = [f.stat().st_mtime_ns for f in sorted((d / "out" / "cells").glob("*/results.csv"))]
+        assert not log.exists() or log.read_text() == repr(times), "computed again"
+        log.write_text(repr(times))
 
 
 @situation
@@ -403,25 +423,25 @@ def finished_and_there_are_no_workers(d):
 @situation
 def ctrl_c(d):
     "It says how to go on, and the same call does."
-    with cluster(d, 2) as c:
-        study = started(d, settings=LONG, scheduler=c.address)
-        cells_done(d, 1, study)
-        study.send_signal(signal.SIGINT)
-        _, err = ended(study, 30)
-        assert "interrupted." in err and "the same call goes on from there" in err, err
-        fine(ran(d, settings=LONG, scheduler=c.address))
+    c = calm()
+    study = started(d, settings=LONG, scheduler=c.address)
+    cells_done(d, 1, study)
+    study.send_signal(signal.SIGINT)
+    _, err = ended(study, 30)
+    assert "interrupted." in err and "the same call goes on from there" in err, err
+    fine(ran(d, settings=LONG, scheduler=c.address))
     same(d, LONG)
 
 
 @situation
 def the_study_is_killed(d):
     "Run again on the same cluster, it gives the same table."
-    with cluster(d, 2) as c:
-        study = started(d, settings=LONG, scheduler=c.address)
-        cells_done(d, 1, study)
-        study.kill()
-        study.wait()
-        fine(ran(d, settings=LONG, scheduler=c.address))
+    c = calm()
+    study = started(d, settings=LONG, scheduler=c.address)
+    cells_done(d, 1, study)
+    study.kill()
+    study.wait()
+    fine(ran(d, settings=LONG, scheduler=c.address))
     same(d, LONG)
 
 
@@ -544,20 +564,20 @@ def workers_that_do_not_see_the_folder(d):
 @situation
 def two_of_the_same(d):
     "Two calls for the same study share the work on one cluster."
-    with cluster(d, 2) as c:
-        both = [started(d, settings=LONG, scheduler=c.address) for _ in range(2)]
-        for study in both: fine(ended(study))
+    c = calm()
+    both = [started(d, settings=LONG, scheduler=c.address) for _ in range(2)]
+    for study in both: fine(ended(study))
     same(d, LONG)
 
 
 @situation
 def two_of_other_rules(d):
     "A study of other cells in the same folder is refused as long as the first is at work, and told whose it is."
-    with cluster(d, 1) as c:
-        study = started(d, settings=LONG, scheduler=c.address)
-        cells_done(d, 1, study)
-        one_line(ran(d, settings=LONG | dict(rules=("linear",)), scheduler=c.address), "in use", str(study.pid))
-        fine(ended(study))
+    c = calm()
+    study = started(d, settings=LONG, scheduler=c.address)
+    cells_done(d, 1, study)
+    one_line(ran(d, settings=LONG | dict(rules=("linear",)), scheduler=c.address), "in use", str(study.pid))
+    fine(ended(study))
     same(d, LONG)
 
 
@@ -570,7 +590,9 @@ def main() -> int:
     chosen = {n: f for n, f in SITUATIONS.items() if not a.words or any(w in n for w in a.words)}
     if not chosen: p.error(f"no situation has such a name: {', '.join(a.words)}; see --list")
     if a.list: print(*(f"{n}: {f.__doc__}" for n, f in chosen.items()), sep="\n")
-    found = {} if a.list else {n: tried(n, f) for n, f in chosen.items()}
+    try: found = {} if a.list else {n: tried(n, f) for n, f in chosen.items()}
+    finally:
+        if calm.cache_info().currsize: calm().close()
     if a.json: Path(a.json).write_text(json.dumps(found, indent=1))
     wrong = [n for n, f in found.items() if f["wrong"]]
     if found: print(f"{len(found)} situations, {len(wrong)} wrong{': ' if wrong else ''}{', '.join(wrong)}")
