@@ -288,7 +288,7 @@ def a_rule_that_cannot_travel(d):
 
 @situation
 def an_edited_rule(d):
-    "Edited between two runs on the same workers, it gives its new numbers, or is refused; old ones aren't taken for new."
+    "Edited between two runs on the same workers, it gives new numbers or is refused; no old ones are taken for new."
     first, second = OWN.format(does="pass"), OWN.format(does="net.layers[0].W.data.mul_(0.1)")
     c = calm()
     fine(ran(d, before=first, settings=with_mine(), scheduler=c.address))
