@@ -7,10 +7,10 @@ __all__ = ['RULES', 'PERTURBATIONS', 'TASKS', 'NETWORKS', 'BOOKS', 'OWNER', 'Bad
            'whole', 'real', 'read_value', 'read_options', 'stream', 'normal', 'pick_device', 'CannotWrite',
            'written_whole', 'Entry', 'Card', 'entry_of', 'read_cards', 'read_classes', 'Listing', 'Book', 'cards',
            'register', 'register_task', 'register_network', 'rules', 'find_rule', 'claim', 'rewrite', 'own_rules',
-           'adopt', 'owner_of', 'claimed', 'moved']
+           'adopt', 'owner_of', 'claimed', 'follow', 'moved']
 
 # %% ../nbs/00_core.ipynb #imports
-import ast, difflib, importlib.util, json, math, numbers, os, re, socket, sys, time, warnings, zlib
+import ast, difflib, importlib.util, json, math, numbers, os, re, signal, socket, sys, threading, time, warnings, zlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from contextlib import ExitStack, contextmanager, suppress
@@ -460,6 +460,18 @@ def claimed(
             held.callback(lock.release)
             _sign(folder, held)
         yield lock.is_locked
+
+# %% ../nbs/00_core.ipynb #follow
+def follow(
+    parent: int, # number of the process that started this one
+):
+    "End when `parent` ends, however it ended."
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # tidily: files are closed, locks given back
+    def watch():
+        while os.getppid() == parent: time.sleep(0.5)
+        os._exit(1)
+    threading.Thread(target=watch, daemon=True).start()
 
 # %% ../nbs/00_core.ipynb #moved
 def moved(

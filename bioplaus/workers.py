@@ -6,7 +6,7 @@
 __all__ = ['BUSY', 'packed', 'packed_rules', 'cores', 'Lost', 'NoWorkers', 'spread', 'checked_place', 'versions']
 
 # %% ../nbs/60_workers.ipynb #imports
-import asyncio, contextlib, logging, os, pickle, signal, sys, sysconfig, threading, time, types, uuid
+import asyncio, contextlib, logging, os, pickle, sys, sysconfig, threading, time, types, uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, ThreadPoolExecutor, wait
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from .core import BOOKS, BadInput, RunFailed, moved, whole
+from .core import BOOKS, BadInput, RunFailed, follow, moved, whole
 from .monitors import say
 
 # %% ../nbs/60_workers.ipynb #travel
@@ -126,23 +126,13 @@ def checked_place(
         raise BadInput(f"workers={workers} and scheduler={scheduler!r} were given: processes here, or workers of that "
                        "scheduler? Give one of them.")
 
-# %% ../nbs/60_workers.ipynb #pool
-def _begin(parent: int):
-    "In a new worker: leave Ctrl-C to the process that started it, and end when that is gone, however it ended."
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # tidily: files are closed, locks given back
-    def watch():
-        while os.getppid() == parent: time.sleep(0.5)
-        os._exit(1)
-    threading.Thread(target=watch, daemon=True).start()
-
 # %% ../nbs/60_workers.ipynb #end-of-pool
 @contextlib.contextmanager
 def _pool(workers: int, threads: int):
     "A pool of processes, which end with the block, whatever they are at."
     from joblib.externals.loky import ProcessPoolExecutor
     env = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
-    pool = ProcessPoolExecutor(workers, initializer=_begin, initargs=(os.getpid(),), env=env)
+    pool = ProcessPoolExecutor(workers, initializer=follow, initargs=(os.getpid(),), env=env)
     try: yield pool
     except BaseException:
         _stop(pool)
