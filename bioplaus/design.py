@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd, torch
 from . import __version__
 from .attacks import blind_share
-from .core import BadInput, NETWORKS, cards, choose, read_options, whole, written_whole
+from .core import BadInput, NETWORKS, RULES, cards, choose, read_options, whole, written_whole
 from .data import Task, load_task
 from .mediators import known_mediator, mediators
 from .monitors import Collapse
@@ -33,7 +33,8 @@ def parse_rule(
 ) -> tuple[str, dict]:
     "(name, options) of a rule, the name checked."
     name, _, options = spec.partition(":")
-    return choose(name, cards(), "rule"), read_options(options)
+    if name not in RULES.lost: choose(name, cards(), "rule")  # whoever makes a lost one is told why
+    return name, read_options(options)
 
 # %% ../nbs/61_design.ipynb #unit
 @dataclass(frozen=True)
