@@ -10,14 +10,14 @@ __all__ = ['Seeds', 'Out', 'Device', 'BatchSize', 'Optimizer', 'Options', 'Json'
            'data', 'rules_', 'train', 'evaluate', 'with_options', 'study', 'report', 'verify', 'bench_', 'main']
 
 # %% ../nbs/90_cli.ipynb #imports
-import inspect, json, math, re, sys, time
+import inspect, json, math, re, signal, sys, threading, time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 from . import __version__
-from .core import BadInput, RunFailed, cards, choose, find_rule, pick_device, read_options, whole
+from .core import BadInput, RunFailed, cards, choose, claimed, find_rule, pick_device, read_options, whole
 
 # %% ../nbs/90_cli.ipynb #parse
 def numbers(
@@ -83,7 +83,10 @@ def _version(show: bool):
 Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")]
 
 @app.callback()
-def common(version: Version = False): pass
+def common(version: Version = False):
+    "SIGTERM, which Slurm sends before time is over, ends a command as Ctrl-C does: it says how to go on."
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 # %% ../nbs/90_cli.ipynb #say
 def _plain(value):
@@ -224,7 +227,8 @@ def _train(rule: str, options: dict, net: dict, task, out: Path | None, as_json:
     from bioplaus.rule import make_rule
     from bioplaus.training import fit
     start, made = time.perf_counter(), make_rule(rule, make_network(**net), **options)
-    run = fit(made, task, out=out, callbacks=[Collapse(task.x_valid)], **settings)
+    with claimed(out):  # the same command may run twice
+        run = fit(made, task, out=out, callbacks=[Collapse(task.x_valid)], **settings)
     accuracy = [round(a, 6) for a in run.evaluate(task.x_test, task.y_test)["accuracy"].tolist()]
     record = {
         "rule": rule, "task": task.name, "classes": task.n_classes, "labels": list(task.classes),

@@ -7,6 +7,7 @@ __all__ = ['CONDITIONS', 'SOURCES', 'Task', 'data_folder', 'few', 'imbalanced', 
 
 # %% ../nbs/01_data.ipynb #imports
 import hashlib, math, os, sys, zlib
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.resources import files
@@ -14,8 +15,8 @@ from pathlib import Path
 
 import numpy as np, torch
 from torch import Tensor
-from .core import BadInput, RunFailed, TASKS, choose, pick_device, read_options, real, register_task
-from .core import stream, whole
+from .core import BadInput, CannotWrite, RunFailed, TASKS, choose, claimed, pick_device, read_options, real
+from .core import register_task, stream, whole
 
 # %% ../nbs/01_data.ipynb #task-tensors
 class _Tensors:
@@ -215,6 +216,20 @@ def _from_torchvision(kind: str):
     _check_raw(raw, _MD5[kind])
     return [(p.data.numpy(), p.targets.numpy()) for p in parts]
 
+# %% ../nbs/01_data.ipynb #downloads
+def _one_at_a_time(kind: str):
+    "`_from_torchvision`, when nobody else is downloading the same."
+    home = data_folder() / kind
+    there = all((home / "raw" / part).exists() for part in _PARTS)
+    if there and not ((home / ".lock").exists() and os.access(home, os.W_OK)): return _from_torchvision(kind)
+    with ExitStack() as held:
+        try: held.enter_context(claimed(home))
+        except CannotWrite as e:
+            raise RunFailed(f"{kind} is not in {data_folder()}, which can't be written to ({e.__cause__}). Set "
+                            f"$BIOPLAUS_DATA to a folder that holds {kind}/raw or can be written to, or use the task "
+                            "'mnist-mini', which needs no download.") from e
+        return _from_torchvision(kind)
+
 # %% ../nbs/01_data.ipynb #mnist-c
 def _array(file: Path) -> np.ndarray:
     "A NumPy file, or an error that names it."
@@ -298,12 +313,12 @@ _NORMS = {"mnist-mini": (0.1307, 0.3081), "mnist": (0.1307, 0.3081), "fashion-mn
 @register_task("mnist")
 def _mnist():
     "70,000 handwritten digits, by way of torchvision."
-    return _from_torchvision("MNIST")
+    return _one_at_a_time("MNIST")
 
 @register_task("fashion-mnist")
 def _fashion_mnist():
     "70,000 pieces of clothing, by way of torchvision."
-    return _from_torchvision("FashionMNIST")
+    return _one_at_a_time("FashionMNIST")
 
 def _read(name: str, *where) -> tuple:
     "((x, y), (x_test, y_test)) of a task, if that is what its function gives."

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PROVENANCE', 'LONG', 'parse_rule', 'Cell', 'Study', 'measure', 'check_attacks', 'Watch', 'commit', 'peak_memory',
-           'provenance', 'Tables', 'task_of', 'read_table', 'trouble_table', 'trouble_lines', 'run_cell']
+           'provenance', 'Tables', 'task_of', 'Unfinished', 'read_table', 'trouble_table', 'trouble_lines', 'run_cell']
 
 # %% ../nbs/61_design.ipynb #imports
 import itertools, json, re, subprocess, sys
@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd, torch
 from . import __version__
 from .attacks import blind_share
-from .core import BadInput, NETWORKS, cards, choose, read_options, whole
+from .core import BadInput, NETWORKS, RULES, cards, choose, read_options, whole
 from .data import Task, load_task
 from .mediators import known_mediator, mediators
 from .monitors import Collapse
@@ -35,7 +35,8 @@ def parse_rule(
 ) -> tuple[str, dict]:
     "(name, options) of a rule, the name checked."
     name, _, options = spec.partition(":")
-    return choose(name, cards(), "rule"), read_options(options)
+    if name not in RULES.lost: choose(name, cards(), "rule")  # whoever makes a lost one is told why
+    return name, read_options(options)
 
 # %% ../nbs/61_design.ipynb #unit
 @dataclass(frozen=True)
@@ -269,18 +270,26 @@ def _emptied(folder: Path | None):
         if file.is_file() and not file.name.endswith("lock"): file.unlink()
 
 # %% ../nbs/61_design.ipynb #trained-again
-def _trained(study: Study, cell: Cell, task: Task, out: Path | None, progress: bool) -> Run:
+class Unfinished(Exception):
+    "A cell would have to be computed."
+
+def _none(run: Run): raise Unfinished
+
+def _trained(study: Study, cell: Cell, task: Task, out: Path | None, progress: bool, compute: bool = True) -> Run:
     "Trained, resumed or read; from the start if its checkpoint isn't what was written, or isn't this cell's."
     rule, lr = study.rule_on(cell.rule, task.n_in, task.n_classes, cell.hidden)
     callbacks = [Collapse(task.x_valid, warn=progress), Watch(task, study.watch, study.images, study.seed)]
+    if not compute: callbacks = [_none]
     where = dict(callbacks=callbacks, out=out, progress=progress, warn=False)  # `run_study` says what goes wrong
     if out and (out / "cell.json").exists() and not (out / CHECKPOINT).exists():
+        if not compute: raise Unfinished
         say(f"{out / CHECKPOINT} is missing. The cell is computed again from the start.")
         _emptied(out)
     try: return fit(rule, task, **dict(study.recipe, lr=lr), **where)
     except Diverged as e: return e.run  # a result too: its rows are NaN
     except Corrupt as e: why = str(e)
     except OtherSettings as e: why = _why_again(e, cell, out)
+    if not compute: raise Unfinished
     say(f"{why} The cell is computed again from the start.")
     _emptied(out)
     return _trained(study, cell, task, out, progress)
@@ -360,13 +369,15 @@ def run_cell(
     task: Task,
     out: Path | None = None, # the cell's folder
     progress: bool = True,
+    compute: bool = True,    # what is missing; otherwise it is an `Unfinished`
 ) -> Tables:
     "One cell: started, resumed, or just read if finished; `fit` sees that a folder belongs to this rule and this data."
-    run = _trained(study, cell, task, out, progress)
+    run = _trained(study, cell, task, out, progress, compute)
     where = _where(cell, task, run.rule)
     history, trouble = run.history.assign(**where), trouble_table(run, where)
     conditions = _conditions(study, cell, task)
     kept = _stored(out, conditions)
+    if kept is None and not compute: raise Unfinished
     results, checks = kept or _measured(study, cell, task, run, out, conditions)
     _keep_model(run, out, again=kept is not None)
     return Tables(results, history, checks, trouble)

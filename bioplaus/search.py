@@ -14,12 +14,11 @@ from pathlib import Path
 
 import pandas as pd, torch
 from tqdm.auto import tqdm
-from .core import BadInput, cards, choose, whole
+from .core import BadInput, cards, choose, claimed, whole
 from .data import Task, load_task
 from .design import Study, parse_rule
 from .records import Corrupt, fingerprint, proved, read_csv, say, state, stored, versions
 from .training import Diverged, OtherSettings, Recipe, code_of, default_lr, differences, fit
-from .workers import claimed
 
 # %% ../nbs/63_search.ipynb #search
 SEARCHED = ("hidden", "net", "act", "bias", "init", "seed", *(name for name in Recipe().recipe if name != "lr"))

@@ -6,21 +6,23 @@
 __all__ = ['Outcome', 'run_study', 'load_study', 'made_from', 'is_fresh', 'compare', 'write_events']
 
 # %% ../nbs/62_study.ipynb #imports
-import contextlib, json, logging, os, re, shutil, traceback
+import contextlib, json, logging, os, re, shutil, traceback, uuid
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
-import pandas as pd
+import pandas as pd, torch
 from tqdm.auto import tqdm
 from . import __version__
-from .core import BadInput, CannotWrite, RunFailed, choose, sweep, written_whole
+from .core import (BadInput, CannotWrite, RunFailed, choose, claimed, owner_of, pick_device, sweep,
+                           written_whole)
 from .data import SOURCES, Task
 from .design import Cell, Study, Tables, read_table, run_cell, task_of, trouble_lines
 from .records import (Corrupt, checksum, listed, proof_of, proved, read_bytes, read_tensors, say, state,
                               state_of, stored, versions)
 from .training import OtherSettings, differences
-from .workers import claimed, spread
+from .workers import Lost, NoWorkers, checked_place, spread
 
 # %% ../nbs/62_study.ipynb #folder
 _GROWS = ("rules", "tasks", "classes")  # what adds cells and changes none
@@ -88,7 +90,9 @@ def _logging_to(out: Path | None):
 
 def _log(log: logging.Logger, cell: Cell, result: Tables | dict):
     "Write to the log what came of a cell; and say it, if its networks can't learn and should."
-    if isinstance(result, dict): return log.error("%s: %s", cell.key, result["error"])
+    if isinstance(result, dict):
+        say(f"FAILED: {cell.rule} on {cell.task} ({cell.key}): {result['error']}")
+        return log.error("%s: %s", cell.key, result["error"])
     clean = result.results.accuracy[result.results.perturbation == "clean"]
     log.info("%s: clean test accuracy %.4f, mean of %d seeds, %d diverged",
              cell.key, clean.mean(), len(clean), clean.isna().sum())
@@ -96,12 +100,43 @@ def _log(log: logging.Logger, cell: Cell, result: Tables | dict):
     if not (told := result.trouble).empty:  # from here, not from `fit`: a worker's standard error may be far away
         for line in trouble_lines(told[~told.expected & (told.kind != "diverged")]): say(line)
 
+# %% ../nbs/62_study.ipynb #at-work
+@contextlib.contextmanager
+def _at_work(study: Study, out: Path | None):
+    "Claim the folder for a study, until the block ends; a `BadInput` if a study of other cells is at work there."
+    if out is None:
+        yield
+        return
+    mine, note = out / ".at-work" / uuid.uuid4().hex, _cells_of(study)
+    with contextlib.ExitStack() as held:
+        with claimed(out):
+            for other in (out / ".at-work").glob("*"): _refuse_beside(other, note)
+            _claim_folder(study, out)
+            held.callback(shutil.rmtree, mine, ignore_errors=True)
+            held.enter_context(claimed(mine))
+            with written_whole(mine / "cells.txt") as tmp: tmp.write_text(note, encoding="utf-8")
+        yield
+
+def _cells_of(study: Study) -> str: return "\n".join(sorted(c.key for c in study.cells()))
+
+def _refuse_beside(other: Path, note: str):
+    "Refuse to work beside another study, unless it is dead, or has the same cells."
+    with claimed(other, wait=False) as dead: who = owner_of(other)
+    if dead: return shutil.rmtree(other, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):  # it has ended just now
+        if (other / "cells.txt").read_text(encoding="utf-8") != note:
+            raise BadInput(f"{other.parents[1]} is in use by a study of other rules, tasks or classes ({who}). Wait "
+                           "for its end, or choose another folder (--out).")
+
 # %% ../nbs/62_study.ipynb #job
 def _job(
     study: Study, cell: Cell, own: dict, device: str, folder: Path | None, progress: bool, wait: bool
 ) -> Tables | dict | None:
     "The cell's tables; or the error that it met; or None if another process is at it."
-    with claimed(folder, wait) as ours:
+    if folder and not (folder.parents[1] / "study.json").exists():
+        raise CannotWrite(f"{folder.parents[1]} is not the same folder on all machines: a worker doesn't see the "
+                          "study in it. Choose one on a disk that all share (--out).")
+    with claimed(folder, wait, tell=False) as ours, _as_new(study.seed, device):
         if not ours: return None
         error = folder and folder / "error.txt"
         try: found = run_cell(study, cell, own.get(cell.task) or task_of(study, cell, device), folder, progress)
@@ -112,6 +147,15 @@ def _job(
             return {"error": f"{type(e).__name__}: {e}"}
         if error: error.unlink(missing_ok=True)
         return found
+
+# %% ../nbs/62_study.ipynb #as-new
+@contextlib.contextmanager
+def _as_new(seed: int, device: str):
+    "PyTorch's common generators, seeded, until the block ends."
+    device = pick_device(device)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 # %% ../nbs/62_study.ipynb #outcome
 @dataclass(frozen=True)
@@ -172,6 +216,29 @@ def _listed_once(study: Study, cells: list[Cell], own: dict, device: str):
             raise BadInput(f"{cell.rule} on {cell.task} with classes {list(classes)} is listed twice.")
         seen.add(this)
 
+# %% ../nbs/62_study.ipynb #finished
+def _finished(study: Study, cells: list[Cell], own: dict, device: str, out: Path | None) -> Iterator[tuple]:
+    "(cell, tables) of the cells that are finished in `out`: to read them takes no worker."
+    for cell in cells if out else ():
+        found, folder = None, out / "cells" / cell.key
+        if not (folder / "results.csv").exists(): continue
+        with claimed(folder, wait=False) as ours, contextlib.suppress(Exception):  # whoever computes it will say it
+            task = own.get(cell.task) or task_of(study, cell, device)
+            if ours: found = run_cell(study, cell, task, folder, False, compute=False)
+        if found: yield cell, found
+
+@contextlib.contextmanager
+def _how_to_go_on(cells: list[Cell], found: dict, out: Path | None):
+    "Whoever ends a study, or loses its workers, is told what is kept, and how to go on."
+    try: yield
+    except (KeyboardInterrupt, NoWorkers) as e:
+        kept = "Nothing was kept: give the study a folder (out=) to be able to go on."
+        if out: kept = (f"{len(found)} of {len(cells)} cells are finished and kept in {out}, with the checkpoints of "
+                        "those that were at work; the same call goes on from there.")
+        if isinstance(e, NoWorkers): raise NoWorkers(f"{e} {kept}") from e
+        say(f"interrupted. {kept}")
+        raise
+
 # %% ../nbs/62_study.ipynb #whole-study
 def run_study(
     study: Study,
@@ -183,23 +250,41 @@ def run_study(
     scheduler: str | None = None,   # or the address of a dask scheduler; its workers must see `out` under the same path
 ) -> Outcome:
     "Run all cells of `study` that are not finished in `out`, and return the tables of all."
+    checked_place(workers, scheduler)
     out, own, cells = Path(out).absolute() if out else None, own or {}, list(study.checked().cells())
     _listed_once(study, cells, own, device)
-    if out: _claim_folder(study, out)
-    found, alone = {}, workers == 1 and scheduler is None
-    folder = lambda cell: out and out / "cells" / cell.key
-    with _logging_to(out) as log, tqdm(total=len(cells), disable=not progress, desc="study", unit="cell") as bar:
-        for wait in (False, True):  # first what no other process is at
-            left = [c for c in cells if c.key not in found]
-            jobs = [partial(_job, study, c, own, device, folder(c), progress and alone, wait) for c in left]
-            for i, result in spread(jobs, workers, scheduler):
-                if result is None: continue
-                found[left[i].key] = result
-                bar.update()
-                _log(log, left[i], result)
-    outcome = _outcome(study, cells, found)
-    if out: _write_outcome(outcome, out)
+    found = {}
+    with (_at_work(study, out), _logging_to(out) as log, _how_to_go_on(cells, found, out),
+          tqdm(total=len(cells), disable=not progress, desc="study", unit="cell") as bar):
+        for cell, result in _computed(study, cells, own, device, out, bar, workers, scheduler):
+            found[cell.key] = result
+            bar.update()
+            _log(log, cell, result)
+        outcome = _outcome(study, cells, found)
+        if out: _write_outcome(outcome, out)
     return outcome
+
+# %% ../nbs/62_study.ipynb #computed
+def _computed(
+    study: Study, cells: list[Cell], own: dict, device: str, out: Path | None, bar, workers: int, scheduler: str | None
+) -> Iterator[tuple]:
+    "(cell, tables or error) as cells are finished: by us, or by another process that is at the same study."
+    left, alone = list(cells), workers == 1 and scheduler is None
+    folder = lambda cell: out and out / "cells" / cell.key
+    tell = lambda n: bar.set_postfix_str(f"{n} worker{'s' * (n != 1)}")
+    if not alone:
+        for done in _finished(study, cells, own, device, out):
+            left.remove(done[0])
+            yield done
+    for wait in (False, True):  # first what no other process is at
+        jobs = [partial(_job, study, c, own, device, folder(c), not bar.disable and alone, wait) for c in left]
+        if wait:
+            for c in left: say(f"{c.key} is being computed by {owner_of(folder(c))}; waiting for it.")
+        todo, left = left, []
+        with contextlib.closing(spread(jobs, workers, scheduler, tell)) as results:
+            for i, result in results:
+                if result is None: left.append(todo[i])
+                else: yield todo[i], {"error": result.why} if isinstance(result, Lost) else result
 
 # %% ../nbs/62_study.ipynb #load-study
 def _tuples(value):

@@ -1,13 +1,18 @@
 """What may happen to a long run: it is killed, the disk is full, the data are damaged, there is no network."""
-import json, os, signal, subprocess, sys, time
+import contextlib, json, os, signal, subprocess, sys, time
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from bioplaus.data import data_folder
 from bioplaus.design import PROVENANCE
 
-STUDY = ["study", "--tasks", "digits", "--classes", "10", "--rules", "backprop,hebb-clamp", "--seeds", "3",
-         "--epochs", "30", "--perturb", "gaussian:0.3"]
+def study_of(rules="backprop,hebb-clamp", epochs=30):
+    return ["study", "--tasks", "digits", "--classes", "10", "--rules", rules, "--seeds", "3", "--epochs", str(epochs),
+            "--perturb", "gaussian:0.3"]
+
+
+STUDY = study_of()
 PARTS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
@@ -51,19 +56,114 @@ def test_two_processes_share_a_folder(tmp_path):
     assert not list((tmp_path / "shared").rglob(".*part"))
 
 
-def test_a_killed_worker_is_said_and_the_rest_is_kept(tmp_path):
-    study = [*STUDY, "--workers", "2", "--out", tmp_path / "study"]
-    first = bioplaus(*study)
-    checkpoints = [tmp_path / "study" / "cells" / f"digits_10_{r}" / "history.csv" for r in ("backprop", "hebb-clamp")]
-    while not all(c.exists() for c in checkpoints): time.sleep(0.01)
-    children = ["pgrep", "-P", str(first.pid), "-f", "loky"]
-    workers = subprocess.run(children, capture_output=True, text=True).stdout.split()
-    os.kill(int(workers[-1]), signal.SIGKILL)
-    _, err = first.communicate(timeout=300)
-    assert first.returncode == 1 and "worker process was killed" in err, err
-    finished(*study)
+def children(pid):
+    "The processes that a process has started."
+    stat = lambda p: Path("/proc", p, "stat").read_text().rpartition(")")[2].split()
+    found = {}
+    for p in os.listdir("/proc"):
+        with contextlib.suppress(OSError):
+            if p.isdigit() and stat(p)[0] != "Z": found[int(p)] = int(stat(p)[1])
+    return [p for p, parent in found.items() if parent == pid]
+
+
+def at_work(folder, workers=2, **how):
+    "A study with workers that are at its cells: (its process, those of its workers)."
+    study = bioplaus(*STUDY, "--workers", workers, "--out", folder, **how)
+    checkpoints = [folder / "cells" / f"digits_10_{r}" / "history.csv" for r in ("backprop", "hebb-clamp")]
+    while not all(c.exists() for c in checkpoints):
+        assert study.poll() is None, study.stderr.read()
+        time.sleep(0.01)
+    trackers = lambda p: "resource_tracker" in Path("/proc", str(p), "cmdline").read_text()
+    return study, [p for p in children(study.pid) if not trackers(p)]
+
+
+linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc")
+
+
+@linux
+def test_a_killed_worker_is_said_and_nothing_is_lost(tmp_path):
+    study, workers = at_work(tmp_path / "study")
+    os.kill(workers[-1], signal.SIGKILL)
+    _, err = study.communicate(timeout=300)
+    assert study.returncode == 0 and "worker process was killed" in err, err
     finished(*STUDY, "--out", tmp_path / "straight")
     same_numbers(tmp_path / "study", tmp_path / "straight")
+
+
+@linux
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_workers_end_with_their_study(tmp_path, how):
+    "Within seconds, however it ended; if it was asked to, it says how to go on, and the same command does."
+    study, workers = at_work(tmp_path / "study")
+    study.send_signal(how)
+    _, err = study.communicate(timeout=60)
+    end = time.monotonic() + 10
+    while any(Path("/proc", str(p)).exists() for p in workers) and time.monotonic() < end: time.sleep(0.05)
+    assert len(workers) >= 2 and not any(Path("/proc", str(p), "exe").exists() for p in workers)
+    if how == signal.SIGKILL: return
+    assert study.returncode == 130 and "Traceback" not in err, err
+    assert "interrupted. 0 of 2 cells are finished and kept in" in err and "the same call goes on from there" in err
+
+
+def test_who_waits_is_told_for_whom(tmp_path):
+    "A second command for the same study waits for the cell that the first is at, and says who that is."
+    study = study_of(epochs=60)
+    first = bioplaus(*study, "--out", tmp_path)
+    while not (tmp_path / "cells" / "digits_10_hebb-clamp" / "history.csv").exists():
+        assert first.poll() is None, first.stderr.read()
+        time.sleep(0.01)
+    _, err = finished(*study, "--out", tmp_path)
+    assert f"digits_10_hebb-clamp is being computed by process {first.pid} on " in err, err
+    assert first.wait(60) == 0
+
+
+def test_a_study_of_other_cells_is_refused_meanwhile(tmp_path):
+    "The one that ends last would leave tables without the cells of the other."
+    first = bioplaus(*STUDY, "--out", tmp_path)
+    while not (tmp_path / "cells").exists():
+        assert first.poll() is None, first.stderr.read()
+        time.sleep(0.01)
+    _, err = finished(*study_of("linear"), "--out", tmp_path, code=2)
+    assert "in use by a study of other rules" in err and f"process {first.pid} on " in err, err
+    assert first.wait(300) == 0 and set(pd.read_csv(tmp_path / "results.csv").rule) == {"backprop", "hebb-clamp"}
+    finished(*study_of("backprop,linear"), "--out", tmp_path)  # afterwards it is welcome
+    assert set(pd.read_csv(tmp_path / "results.csv").rule) == {"backprop", "linear"}
+
+
+DOWNLOAD = """
+import sys, time
+from pathlib import Path
+import torch
+from bioplaus import data
+
+class MNIST:
+    "Writes its files one after the other, and doesn't like company."
+    def __init__(self, root, train, download):
+        raw = Path(root, "MNIST", "raw")
+        raw.mkdir(parents=True, exist_ok=True)
+        if download and not all((raw / p).exists() for p in data._PARTS):
+            (raw / "alone").touch(exist_ok=False)
+            for part in data._PARTS:
+                time.sleep(0.5)
+                (raw / part).touch()
+            time.sleep(0.5)
+            (raw / "alone").unlink()
+        assert not (raw / "alone").exists(), "half a data set was read"
+        self.data, self.targets = torch.zeros(20, 4), torch.arange(20) % 2
+
+data._torchvision_datasets, data._check_raw = (lambda: type("D", (), {"MNIST": MNIST})), lambda *_: None
+print(len(data._mnist()))
+"""
+
+
+def test_two_downloads_of_one_data_set_wait_for_each_other(tmp_path):
+    env = os.environ | {"BIOPLAUS_DATA": str(tmp_path)}
+    how = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+    both = [subprocess.Popen([sys.executable, "-c", DOWNLOAD], **how) for _ in range(2)]
+    said = [p.communicate(timeout=120) for p in both]
+    assert [p.returncode for p in both] == [0, 0] and all(out == "2\n" for out, _ in said), said
+    assert sum("downloading MNIST" in err for _, err in said) == 1, said
+    assert any("is in use by process" in err and "waiting" in err for _, err in said), said
 
 
 def test_a_full_disk_is_said_and_harms_nothing(tmp_path):
