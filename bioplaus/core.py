@@ -99,13 +99,19 @@ def free_memory() -> float:
             rooms.append(limit - int(taken[0].split()[0]) * resource.getpagesize())
     return min(rooms, default=math.inf)
 
+# %% ../nbs/00_core.ipynb #check-memory
+def _free_on(device) -> float:
+    import torch
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else math.inf
+
 def check_memory(
     size: float,    # bytes
     what: str,      # takes them
     advice: str,    # what to do instead
+    device=None,    # a torch device; None: main memory
 ):
     "A `BadInput` with the figure, if there is not so much memory."
-    room = free_memory()
+    room = free_memory() if getattr(device, "type", "cpu") == "cpu" else _free_on(device)
     if size > room:
         raise BadInput(f"{what} would take {min(size, 10**300) / 1e9:,.0f} GB of memory, and {room / 1e9:,.1f} GB are "
                        f"free here. {advice}")

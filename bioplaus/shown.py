@@ -18,7 +18,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 from .core import (PERTURBATIONS, BadInput, Entry, choose, claim, entry_of, real, shown_short, stream, whole)
-from .data import checked_pixels
+from .data import checked_pixels, trusted_pixels
 
 _all_ = ["PERTURBATIONS", "checked_pixels"]
 
@@ -260,7 +260,8 @@ def shown(
     perturb = as_perturbation(perturb)
     again = ("draw", draw) if whole(draw, "draw", 0) else ()
     of_these = ImageStream(seed, type(perturb).__name__, *again, start=places_in_set(at, x.shape[-2]))
-    x = perturb(rule, checked_pixels(x), y, of_these)
+    checked_pixels(x)
+    with trusted_pixels(): x = perturb(rule, x, y, of_these)
     return perturb.network(rule, of_these), x
 
 # %% ../nbs/20_shown.ipynb #answers

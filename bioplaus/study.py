@@ -6,17 +6,17 @@
 __all__ = ['Outcome', 'run_study', 'load_study', 'compare', 'write_events']
 
 # %% ../nbs/62_study.ipynb #imports
-import contextlib, json, logging, os, re, shutil, traceback
+import contextlib, json, logging, os, shutil, traceback
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from tqdm.auto import tqdm
 from . import __version__
-from .core import BadInput, CannotWrite, RunFailed, choose, written_whole
+from .core import (BadInput, CannotWrite, RunFailed, as_path, choose, file_name, progress_bar, shown_short,
+                           written_whole)
 from .data import SOURCES, Task
-from .design import Cell, Study, Tables, read_table, run_cell, task_of, trouble_lines
+from .design import Cell, Study, Tables, check_shapes, read_table, run_cell, task_of, trouble_lines
 from .monitors import say
 from .training import OtherSettings, differences
 from .workers import claimed, spread
@@ -136,10 +136,12 @@ def _listed_once(study: Study, cells: list[Cell], own: dict, device: str):
     "Load each task once, before anything is computed: what is missing is said now, and which cell is listed twice."
     seen = set()
     for cell in cells:
-        classes = (own.get(cell.task) or task_of(study, cell, device)).classes  # two names for one: 10 classes, or all
+        task = own.get(cell.task) or task_of(study, cell, device)
+        check_shapes(study, task)
+        classes = task.classes  # two names for one: 10 classes, or all
         this = (cell.rule, cell.task, cell.hidden, classes)
         if this in seen:
-            raise BadInput(f"{cell.rule} on {cell.task} with classes {list(classes)} is listed twice.")
+            raise BadInput(f"{cell.rule} on {cell.task} with classes {shown_short(list(classes))} is listed twice.")
         seen.add(this)
 
 # %% ../nbs/62_study.ipynb #whole-study
@@ -153,12 +155,13 @@ def run_study(
     scheduler: str | None = None,   # or the address of a dask scheduler; its workers must see `out` under the same path
 ) -> Outcome:
     "Run all cells of `study` that are not finished in `out`, and return the tables of all."
-    out, own, cells = Path(out).absolute() if out else None, own or {}, list(study.checked().cells())
+    out, own, cells = out if out is None else as_path(out).absolute(), own or {}, list(study.checked().cells())
     _listed_once(study, cells, own, device)
     if out: _claim_folder(study, out)
     found, alone = {}, workers == 1 and scheduler is None
     folder = lambda cell: out and out / "cells" / cell.key
-    with _logging_to(out) as log, tqdm(total=len(cells), disable=not progress, desc="study", unit="cell") as bar:
+    how = dict(total=len(cells), disable=not progress, desc="study", unit="cell")
+    with _logging_to(out) as log, progress_bar(**how) as bar:
         for wait in (False, True):  # first what no other process is at
             left = [c for c in cells if c.key not in found]
             jobs = [partial(_job, study, c, own, device, folder(c), progress and alone, wait) for c in left]
@@ -180,7 +183,7 @@ def load_study(
     out: str | Path, # the folder of a study
 ) -> Outcome:
     "The tables of a finished study."
-    out = Path(out)
+    out = as_path(out, "the folder of the study")
     for name in ("study.json", "results.csv", "history.csv"):
         if not (out / name).exists():
             raise BadInput(f"{out} holds no finished study ({name} is missing). "
@@ -235,7 +238,7 @@ def write_events(
         raise BadInput("TensorBoard's files need tensorboard: pip install 'bioplaus[tensorboard]'.") from e
     curves = [c for c in history.columns if c not in _NAMES]
     for cell, rows in history.groupby(["task", "labels", "hidden", "rule", "seed"], sort=False):
-        run = Path(folder) / re.sub(r"[^\w.=+-]+", "-", "_".join(map(str, cell[:-1]))) / f"seed {cell[-1]}"
+        run = as_path(folder) / file_name("_".join(map(str, cell[:-1]))) / f"seed {cell[-1]}"
         for old in run.glob("events.out.*"): old.unlink()
         with SummaryWriter(run) as writer:
             for row in rows.to_dict("records"):

@@ -21,7 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 from .core import (LAST_SEED, SIDE, BadInput, RunFailed, as_path, cards, choose, progress_bar, shown_short,
                            stream, whole, written_whole)
-from .data import Task, checked_labels, checked_pixels
+from .data import Task, checked_labels, checked_pixels, trusted_pixels
 from .monitors import Trouble, asked_for, diagnose, exploded, say
 from .network import make_network
 from .products import Outer, keep_memory
@@ -45,7 +45,7 @@ def evaluate(
     right, loss, at = 0, 0, places_in_set(at, len(y))
     for xs, ys, here in zip(x.split(PIECE), y.split(PIECE), at.split(PIECE)):
         net, xs = shown(rule, xs, ys, perturb, seed, here)
-        logits = net.predict(xs)
+        with trusted_pixels(): logits = net.predict(xs)  # a perturbation may leave [0, 1]
         if not 0 <= ys.min() <= ys.max() < logits.shape[-1]:
             raise BadInput(f"labels from {y.min()} to {y.max()} were given to a network of {logits.shape[-1]} outputs.")
         finite, hits = logits.isfinite().all(-1).all(-1), (logits.argmax(-1) == ys).sum(-1)
