@@ -117,7 +117,7 @@ def _check(rule, x: Tensor, y: Tensor):
     "A `BadInput` where an attack makes no sense."
     classes = rule.net.sizes[-1]
     if not isinstance(x, Tensor) or not x.is_floating_point(): checked_pixels(x)
-    if not isinstance(y, Tensor) or y.is_floating_point(): checked_labels(y, len(x), classes)
+    if not isinstance(y, Tensor) or y.is_floating_point() or y.dtype == torch.bool: checked_labels(y, len(x), classes)
     if not x.numel() or x.shape[-2] != y.shape[-1]:
         raise BadInput(f"an attack needs images and a label for each; images of shape {tuple(x.shape)} and labels of "
                        f"shape {tuple(y.shape)} were given.")
@@ -433,7 +433,8 @@ def worst_case(
 ) -> Tensor:                       # (S, N)
     """Whether each replica is right about each image, clean and under every one of the attacks.
     Its mean over images is the robust accuracy."""
-    right = rule.predict(x).argmax(-1) == y
+    logits = rule.predict(x)
+    right = logits.argmax(-1) == checked_labels(y, len(x), logits.shape[-1])
     for attack in suite() if attacks is None else attacks:
         open_ = right.any(0).nonzero()[:, 0]
         if not len(open_): break

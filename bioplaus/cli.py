@@ -633,6 +633,13 @@ def _prepare():
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"): stream.reconfigure(errors="replace")
 
+def _flush():
+    "What is left in standard output's buffer goes out; if it can't, Python shall not try again at the very end."
+    try: sys.stdout and sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise
+
 def _give_up(e: Exception):
     "Say what went wrong in one line, and end with its exit code."
     ours = isinstance(e, (BadInput, RunFailed, OSError))
@@ -647,10 +654,8 @@ def main():
     _prepare()
     try:
         try: app()
-        finally:
-            if sys.stdout: sys.stdout.flush()
+        finally: _flush()
     except Exception as e:
-        if isinstance(e, OSError) and sys.stdout: os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes again
         if os.environ.get("BIOPLAUS_TRACEBACK"): raise
         _give_up(e)
 

@@ -414,6 +414,9 @@ class Listing(Mapping):
 def _import_for(entry: Entry, what: str):
     try: importlib.import_module(entry.module)
     except (Exception, SystemExit) as e:
+        for book in BOOKS.values():  # what it had defined before it failed
+            for name in [n for n, (other, _) in book.loaded.items() if other.module == entry.module]:
+                del book.loaded[name]
         raise RunFailed(f"{what} {entry.name!r} is defined in {entry.module}, which raises on import "
                         f"({type(e).__name__}: {' '.join(str(e).split())}). Mend that module, or uninstall it.") from e
 

@@ -173,7 +173,8 @@ def at_chance(
     "Which networks can't be told from one that always names the most frequent class (exact binomial test); NaN can."
     n, right = len(y), (accuracy.cpu() * len(y)).round()
     p = (y.bincount().max() / n).item()
-    return torch.as_tensor(special.bdtrc(right.numpy() - 1, n, p)) > level  # the probability of `right` or more
+    likely = special.bdtrc(right.numpy().astype(float) - 1, n, p)
+    return torch.as_tensor(likely > level)  # the probability of `right` or more
 
 # %% ../nbs/21_monitors.ipynb #size
 def exploded(

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 from . import __version__
-from .core import (BadInput, CannotWrite, RunFailed, as_path, choose, file_name, progress_bar, shown_short,
-                           written_whole)
+from .core import (BadInput, CannotWrite, RunFailed, as_path, choose, file_name, pick_device, progress_bar,
+                           shown_short, written_whole)
 from .data import SOURCES, Task
 from .design import Cell, Study, Tables, check_shapes, read_table, run_cell, task_of, trouble_lines
 from .monitors import say
@@ -207,6 +207,7 @@ def compare(
     **settings,        # any other field of `Study`
 ) -> pd.DataFrame:
     "Train every rule on every task with the same seeds; one row for each rule, task, seed and perturbation."
+    pick_device(device)
     aslist = lambda v: list(v) if isinstance(v, (list, tuple)) else [v]
     for name in settings: choose(name, Study.__dataclass_fields__, "setting of a study")
     own = {t.name: t for t in aslist(tasks) if isinstance(t, Task)}

@@ -106,7 +106,7 @@ def _checked_lr(lr, rule: Rule, optimizer):
     rates = by_layer(lr, rule.net.depth)
     many = isinstance(rates, (list, tuple))
     try: rates = [None if r is None else float(r) for r in (rates if many else [rates])]
-    except (TypeError, ValueError): rates = [float("nan")]
+    except (TypeError, ValueError, OverflowError): rates = [float("nan")]
     if not all(r is None or 0 < r < float("inf") for r in rates):
         raise BadInput("lr must be a positive number, a list with one for each layer (None for a frozen one), "
                        f"or a tensor with one for each replica; {shown_short(lr)} was given.")
@@ -554,6 +554,12 @@ def augmentation(
                        "training batches can only be given noise or attacks on images.")
     return augment
 
+def _unwrapped(rule: Rule) -> Rule:
+    "The rule, and its network, without the wrappers of torch.compile: their forward isn't what trains."
+    rule = getattr(rule, "_orig_mod", rule)
+    rule.net = getattr(rule.net, "_orig_mod", rule.net)
+    return rule
+
 def _fitted_to(rule: Rule, task: Task):
     "Check that network and task fit, adopt the task's normalisation if there is none, and move the net to the data."
     net = rule.net
@@ -612,7 +618,7 @@ def fit(
     warn: bool = True,         # say why and what to try if networks can't learn; `run.trouble` holds it in any case
 ) -> Run:
     "Train all replicas of `rule` on `task`; with `out`, resume where an earlier call with the same settings stopped."
-    rule, augment = getattr(rule, "_orig_mod", rule), augmentation(augment, task.shape)  # not torch.compile's wrapper
+    rule, augment = _unwrapped(rule), augmentation(augment, task.shape)
     recipe = Recipe(epochs=epochs, lr=lr, batch_size=batch_size, optimizer=optimizer, schedule=schedule,
                     augment=augment)
     settings = checked_settings(rule, recipe, seed)
