@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
+from typer.core import TyperCommand
 from . import __version__
 from .core import (MOST_SEEDS, BadInput, CannotWrite, RunFailed, as_path, cards, checked_seed, choose,
                            find_rule, pick_device, read_options, shown_short, tell, whole)
@@ -87,7 +88,7 @@ Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=
 def common(version: Version = False): pass
 
 # %% ../nbs/90_cli.ipynb #careful
-class Careful(typer.core.TyperCommand):
+class Careful(TyperCommand):
     "A command that refuses an empty value and an option that is given twice, and knows the home folder."
     def parse_args(self, ctx, args):
         given, _, order = self.make_parser(ctx).parse_args(args=list(args))
