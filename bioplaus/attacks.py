@@ -10,7 +10,7 @@ __all__ = ['AT_ONCE', 'ATTACKS', 'SEEN', 'BLIND_LIMIT', 'MISSED', 'LOOSE', 'box'
            'make_adversarial', 'load_adversarial', 'PERTURBATIONS', 'perturbation']
 
 # %% ../nbs/42_attacks.ipynb #imports
-import io, json, math, zipfile
+import json, math
 from abc import abstractmethod
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np, torch
 from torch import Tensor
 from . import __version__
-from .core import BadInput, choose, moved, real, stream, whole
+from .core import BadInput, as_path, choose, moved, real, stream, whole
+from .data import checked_labels, checked_pixels, read_arrays, trusted_pixels
 from .products import keep_memory
 from .records import proved, stored
 from .sensitivity import RAISED, TARGETED, ascent, input_gradient, lead
@@ -99,7 +100,7 @@ class Attack(Perturbation, kind="attack", unit="ε", norm="linf", sees_gradient=
         keys = image_keys(x, generator).expand(S, N)
         keep_memory()
         pieces = zip(*(t.split(max(1, AT_ONCE // S), 1) for t in (x.expand(S, N, pixels), y.expand(S, N), keys)))
-        return torch.cat([self.craft(rule, *piece) for piece in pieces], 1)
+        with trusted_pixels(): return torch.cat([self.craft(rule, *piece) for piece in pieces], 1)
 
     @abstractmethod
     def craft(self, rule, x: Tensor, y: Tensor, keys: Tensor) -> Tensor:
@@ -116,6 +117,8 @@ def _two_faced(m) -> bool:
 def _check(rule, x: Tensor, y: Tensor):
     "A `BadInput` where an attack makes no sense."
     classes = rule.net.sizes[-1]
+    if not isinstance(x, Tensor) or not x.is_floating_point(): checked_pixels(x)
+    if not isinstance(y, Tensor) or y.is_floating_point() or y.dtype == torch.bool: checked_labels(y, len(x), classes)
     if not x.numel() or x.shape[-2] != y.shape[-1]:
         raise BadInput(f"an attack needs images and a label for each; images of shape {tuple(x.shape)} and labels of "
                        f"shape {tuple(y.shape)} were given.")
@@ -431,7 +434,8 @@ def worst_case(
 ) -> Tensor:                       # (S, N)
     """Whether each replica is right about each image, clean and under every one of the attacks.
     Its mean over images is the robust accuracy."""
-    right = rule.predict(x).argmax(-1) == y
+    logits = rule.predict(x)
+    right = logits.argmax(-1) == checked_labels(y, len(x), logits.shape[-1])
     for attack in suite() if attacks is None else attacks:
         open_ = right.any(0).nonzero()[:, 0]
         if not len(open_): break
@@ -626,11 +630,7 @@ class _Images:
         if x.dim() != 2 or x.shape != z.shape or y.shape != x.shape[:1] or not len(y):
             raise BadInput("clean and adversarial images and labels don't belong together: their shapes are "
                            f"{tuple(x.shape)}, {tuple(z.shape)}, {tuple(y.shape)}.")
-        for t in (x, z):
-            if not (t.min() >= 0 and t.max() <= 1):
-                raise BadInput(f"pixels must lie in [0, 1]; these lie in [{t.min():.3g}, {t.max():.3g}].")
-        if not 0 <= y.min() <= y.max() < len(self.classes):
-            raise BadInput(f"labels from {y.min()} to {y.max()} were given for {len(self.classes)} classes.")
+        for t in (x, z): checked_labels(y, len(checked_pixels(t)), len(self.classes))
 
 # %% ../nbs/42_attacks.ipynb #file-class
 class Adversarial(_Images):
@@ -688,18 +688,29 @@ def make_adversarial(
 # %% ../nbs/42_attacks.ipynb #file-load
 def load_adversarial(path: str | Path) -> Adversarial:
     "The test set in a file that `bioplaus data adversarial` or its own `save` wrote."
-    names = "clean", "adversarial", "labels", "classes", "about"
+    path = as_path(path, "the adversarial test set")
     try:
-        with np.load(io.BytesIO(proved(path)[0]), allow_pickle=False) as f: parts = {k: f[k] for k in names}
-        about = json.loads(str(parts["about"]))
+        proved(path)
+        return _checked_parts(read_arrays(path, ("clean", "adversarial", "labels", "classes", "about")))
     except FileNotFoundError:
         raise BadInput(f"there is no file {path}; make it with `bioplaus data adversarial --from RUN --out FILE`."
                        ) from None
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as e:
+    except (ValueError, RecursionError) as e:
         raise BadInput(f"{path} is corrupt or not an adversarial test set ({e}); "
                        "make it again with `bioplaus data adversarial`.") from e
-    x, z, y = (torch.from_numpy(parts[k]) for k in ("clean", "adversarial", "labels"))
-    return Adversarial(x, z, y.long(), tuple(parts["classes"].tolist()), about)
+
+def _checked_parts(parts: dict[str, np.ndarray]) -> Adversarial:
+    "The test set, if each array is of its kind."
+    kinds = {"clean": "f", "adversarial": "f", "labels": "iu", "classes": "iuU", "about": "U"}
+    for name, a in parts.items():
+        if a.dtype.kind not in kinds[name] or a.ndim != {"classes": 1, "about": 0}.get(name, a.ndim):
+            raise ValueError(f"{name} is {a.dtype} of shape {a.shape}")
+    about = json.loads(str(parts["about"]))
+    if not isinstance(about, dict) or any(not isinstance(about.get(k, {}), dict) for k in ("settings", "task")):
+        raise ValueError("what is said about it is no record")
+    x, z = (torch.from_numpy(parts[k].astype(np.float32)) for k in ("clean", "adversarial"))
+    y = torch.from_numpy(parts["labels"].astype(np.int64))
+    return Adversarial(x, z, y, tuple(parts["classes"].tolist()), about)
 
 # %% ../nbs/42_attacks.ipynb #moved
 __getattr__ = moved("bioplaus.attacks", {"spread": "sensitivity.dlr_scale", "surprise": "sensitivity",

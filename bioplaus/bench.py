@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from torch.autograd.profiler import profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
-from tqdm.auto import tqdm
-from .core import cards, choose, moved, read_options, whole
+from .core import cards, choose, moved, progress_bar, read_options, whole
 from .data import Task, _torchvision_datasets, load_task
 from .network import MLP
 from .rule import Rule, make_rule
@@ -249,7 +248,7 @@ def bench(
     for name in names: choose(name.partition(":")[0], cards(), "rule")
     sizes, turns = [whole(s, "replicas") for s in replicas], whole(turns, "turns")
     rows, why = [], {}
-    with tqdm(total=len(names) * len(sizes), disable=not progress, unit="stack", leave=False) as bar:
+    with progress_bar(total=len(names) * len(sizes), disable=not progress, unit="stack", leave=False) as bar:
         for name in names:
             bar.set_description(name)
             for s in sizes:
@@ -391,7 +390,7 @@ BARS = [
 def measure_bars(turns: int = 5, only: str = "", progress: bool = True) -> dict:
     "The result of each bar whose text contains `only`."
     turns = whole(turns, "turns")
-    asked = tqdm([b for b in BARS if only in b.what], disable=not progress, unit="bar", leave=False)
+    asked = progress_bar([b for b in BARS if only in b.what], disable=not progress, unit="bar", leave=False)
     return {"bars": [b.result(turns) for b in asked]} | machine(torch.device("cpu"))
 
 # %% ../nbs/80_bench.ipynb #moved

@@ -6,18 +6,21 @@
 __all__ = ['Seeds', 'Out', 'Device', 'BatchSize', 'Optimizer', 'Options', 'Json', 'Epochs', 'Rate', 'Classes', 'Act', 'Net',
            'Perturb', 'Normalise', 'Augment', 'app', 'Version', 'TaskName', 'Source', 'Attack', 'Network', 'Sizes',
            'Noise', 'Adversarial', 'Table', 'Rules', 'Tasks', 'Counts', 'Hidden', 'Schedule', 'Watch', 'Mediators',
-           'Scheduler', 'Tune', 'Tensorboard', 'numbers', 'read_lr', 'read_classes', 'read_names', 'common', 'answer',
-           'data', 'rules_', 'train', 'evaluate', 'with_options', 'study', 'report', 'verify', 'bench_', 'main']
+           'Scheduler', 'Tune', 'Tensorboard', 'numbers', 'read_lr', 'read_classes', 'read_names', 'common', 'Careful',
+           'answer', 'data', 'rules_', 'train', 'evaluate', 'with_options', 'study', 'report', 'verify', 'bench_',
+           'main']
 
 # %% ../nbs/90_cli.ipynb #imports
-import inspect, json, math, re, signal, sys, threading, time
+import importlib.util, inspect, json, math, os, re, signal, sys, tempfile, threading, time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
+from typer.core import TyperCommand
 from . import __version__
-from .core import BadInput, RunFailed, cards, choose, claimed, find_rule, pick_device, read_options, whole
+from .core import (MOST_SEEDS, BadInput, CannotWrite, RunFailed, as_path, cards, checked_seed, choose, claimed,
+                           find_rule, pick_device, read_options, shown_short, tell, whole)
 
 # %% ../nbs/90_cli.ipynb #parse
 def numbers(
@@ -29,7 +32,7 @@ def numbers(
     try: return [kind(t) for t in text.split(",")]
     except ValueError:
         wanted = "whole numbers" if kind is int else "numbers"
-        raise BadInput(f"{what} must be a comma-separated list of {wanted}; {text!r} was given.") from None
+        raise BadInput(f"{what} must be a comma-separated list of {wanted}; {shown_short(text)} was given.") from None
 
 def read_lr(text: str | None):
     "One rate, a list with one for each layer, or None for the rule's own."
@@ -88,6 +91,24 @@ def common(version: Version = False):
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
 
+# %% ../nbs/90_cli.ipynb #careful
+class Careful(TyperCommand):
+    "A command that refuses an empty value and an option that is given twice, and knows the home folder."
+    def parse_args(self, ctx, args):
+        given, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        for p in order:
+            harmless = p.multiple or getattr(p, "is_flag", False) and not p.secondary_opts
+            if order.count(p) > 1 and not harmless:
+                raise BadInput(f"{p.opts[0]} is given {order.count(p)} times, and only one can count. Give it once.")
+        rest = super().parse_args(ctx, args)
+        for p in self.params:
+            value = given.get(p.name)
+            if value == "" or isinstance(value, list) and not all(value):
+                raise BadInput(f"{p.opts[0]} is empty. Is a variable not set? Leave it out, or give it a value.")
+            if isinstance(value, str) and value.startswith("~"):
+                ctx.params[p.name] = type(ctx.params[p.name])(as_path(value, p.opts[0]))
+        return rest
+
 # %% ../nbs/90_cli.ipynb #say
 def _plain(value):
     "`value` for JSON: numbers that are not numbers become null."
@@ -102,13 +123,36 @@ def answer(
 ):
     "Print the text, and below it, if asked for, the record as one line of JSON."
     if text: print(text)
-    if as_json: print(json.dumps(_plain(record), ensure_ascii=False))
+    if as_json: print(_json(_plain(record)))
+
+def _json(record: dict) -> str:
+    "One line; with escapes where standard output can't take all letters."
+    line = json.dumps(record, ensure_ascii=False)
+    try: line.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError: return json.dumps(record)
+    return line
+
+# %% ../nbs/90_cli.ipynb #checked
+_MOST = {"seeds": MOST_SEEDS, "workers": 1024, "turns": 1000}
 
 def _checked(rules, device: str, **counts: int):
     "Refuse a rule, a count or a device that can't be, before anything is loaded."
     for rule in rules: choose(rule, cards(), "rule")
-    for name, n in counts.items(): whole(n, name)
+    for name, n in counts.items(): whole(n, name, most=_MOST.get(name))
     pick_device(device)
+
+def _can_write(file: Path | None, *not_: str):
+    "Refuse a file that can't be written, or is of another kind, before anything is computed that it shall hold."
+    if file is None: return
+    if file.is_dir(): raise BadInput(f"{file} is a folder; give the name of a file.")
+    if file.suffix.lower() in (*not_, ".safetensors", ".parquet", ".html"):
+        raise BadInput(f"--out {file}: what is written is no {file.suffix} file. Give it another ending.")
+    try:
+        file.exists()  # a name that is too long
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=file.parent): pass
+    except OSError as e:
+        raise CannotWrite(f"cannot write {file}: {e.strerror or e}. Choose another file (--out).") from e
 
 # %% ../nbs/90_cli.ipynb #data-options
 TaskName = Annotated[str, typer.Argument(help=(
@@ -120,7 +164,7 @@ Attack = Annotated[str, _option(
 Network = Annotated[Optional[int], _option("adversarial: seed of the attacked network. Default: the run's first.")]
 
 # %% ../nbs/90_cli.ipynb #data
-@app.command()
+@app.command(cls=Careful)
 def data(
     task: TaskName = "mnist-mini",
     classes: Classes = None,
@@ -135,7 +179,12 @@ def data(
     as_json: Json = False,
 ):
     "Load (and download, if absent) a task; show its split, or write it to a file. Or make an adversarial test set."
-    if task == "adversarial": return _adversarial(source, attack, eps, network, seed, out, device, as_json)
+    checked_seed(seed)
+    if task == "adversarial":
+        if classes is not None: raise BadInput("--classes is not for adversarial: its classes are the run's.")
+        return _adversarial(source, attack, eps, network, seed, out, device, as_json)
+    if source or network is not None: raise BadInput(f"--from and --network are for adversarial; {task} was given.")
+    _can_write(out, ".png", ".csv")
     from bioplaus.data import data_folder, load_task
     t = load_task(task, read_classes(classes), normalise, seed=seed, device=device)
     if out: _write_npz(t, out)
@@ -169,6 +218,7 @@ def _adversarial(source: Path | None, attack: str, eps: float, network: int | No
     if source is None or out is None:
         raise BadInput("an adversarial test set needs a run and a file: "
                        "bioplaus data adversarial --from RUN --out FILE.")
+    _can_write(out, ".png", ".csv")
     from bioplaus.attacks import make_adversarial
     from bioplaus.shown import names_of, perturbation
     spec = f"{choose(attack, names_of('attack'), 'attack')}:{eps}"
@@ -182,7 +232,7 @@ def _adversarial(source: Path | None, attack: str, eps: float, network: int | No
     answer(text, made.about | {"out": str(out)}, as_json)
 
 # %% ../nbs/90_cli.ipynb #rules
-@app.command("rules")
+@app.command("rules", cls=Careful)
 def rules_(as_json: Json = False):
     "List the learning rules: equation, what a synapse sees, paper."
     known, lines = cards(), []
@@ -197,7 +247,7 @@ def rules_(as_json: Json = False):
 Sizes = Annotated[Optional[str], _option(
     "Layer sizes from input to output, as in 784,256,10. Default: one hidden layer of 100.")]
 
-@app.command()
+@app.command(cls=Careful)
 def train(
     rule: Annotated[str, typer.Argument(help="A name out of `bioplaus rules`.")],
     task: Annotated[str, _option("mnist-mini, mnist, fashion-mnist or digits.")] = "mnist-mini",
@@ -258,8 +308,12 @@ Table = Annotated[Optional[Path], _option(
     "Write a CSV file: one row for each seed and condition. The suite draws its curves beside it, as PNG, and writes "
     "the checks of its attacks.")]
 
+# %% ../nbs/90_cli.ipynb #evaluate-one-of
+_ONE_OF = ("--perturb and the suite (--noise, --attacks) write different tables; run them one after the other. A name "
+           "with a level is known to the suite, too: --noise gaussian:0.3.")
+
 # %% ../nbs/90_cli.ipynb #evaluate
-@app.command()
+@app.command(cls=Careful)
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A folder that `bioplaus train --out` wrote, or a cell of a study.")],
     perturb: Perturb = [], noise: Noise = None,
@@ -272,14 +326,18 @@ def evaluate(
     out: Table = None, device: Device = "auto", as_json: Json = False,
 ):
     "Test a stored run: clean and perturbed (default: gaussian:0.3, fgsm:0.1), by the suite, or on adversarial images."
+    suite = noise or attacks
+    _can_write(out, ".npz", *[".png"] * bool(suite))  # the suite draws its curves beside its table
+    checked_seed(seed)
+    if images is not None and not suite: raise BadInput("--images is for the suite (--noise, --attacks).")
+    if adversarial and (perturb or suite or task):
+        raise BadInput("--adversarial brings its own images: leave --perturb, --noise, --attacks and --task out.")
     if adversarial: return _evaluate_file(run, adversarial, out, device, as_json)
     from bioplaus.noise import perturbation
     for p in perturb: perturbation(p)
     stored, t = _stored(run, task, device)
-    if noise or attacks:
-        if perturb:
-            raise BadInput("--perturb and the suite (--noise, --attacks) write different tables; run them one after "
-                           "the other. A name with a level is known to the suite, too: --noise gaussian:0.3.")
+    if suite:
+        if perturb: raise BadInput(_ONE_OF)
         asked = dict(noise=noise, attacks=attacks, images=images, attack_images=attack_images, seed=seed)
         return _suite(stored, t, out, as_json, **asked)
     kinds = {p: perturbation(p, t.shape) for p in perturb or ("gaussian:0.3", "fgsm:0.1")}
@@ -421,7 +479,7 @@ Tune = Annotated[bool, _option("First search each rule's learning rates, on vali
 Tensorboard = Annotated[bool, _option("Write the learning curves for TensorBoard, too.", "--tensorboard")]
 
 # %% ../nbs/90_cli.ipynb #study
-@app.command()
+@app.command(cls=Careful)
 def study(
     rules: Rules = ["backprop,hebb,hebb-clamp,softhebb"], tasks: Tasks = ["mnist-mini"],
     classes: Counts = ["2,3,10"], hidden: Hidden = ["100"],
@@ -459,8 +517,13 @@ def _tuned(study, out: Path, tune: bool):
     tuned = search.tune(study, out)
     for rule, row in search.rates_table(tuned).iterrows():
         found = f"{row.flat} within a point on validation images; {row.trials} trials"
-        print(f"{rule}: rate {row.rate} ({found})", file=sys.stderr)
+        tell(f"{rule}: rate {row.rate} ({found})")
     return replace(study, lr=search.best_rates(tuned))
+
+def _tried(make) -> tuple:
+    "(what is made, None), or (None, why not): what was computed before shall be shown all the same."
+    try: return make(), None
+    except Exception as e: return None, _line(e)
 
 def _reported(out: Path) -> Path:
     "The study's report, written unless it shows what there is."
@@ -476,14 +539,19 @@ def _study(settings: dict, out: Path, as_json: bool, tune: bool, tensorboard: bo
     from bioplaus.study import Study, run_study
     from bioplaus.tables import text_report
     start = time.perf_counter()
+    if tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise BadInput("--tensorboard needs tensorboard: pip install 'bioplaus[tensorboard]'.")
     outcome = run_study(_tuned(Study(**settings).checked(), out, tune), out, **where)
-    page = _reported(out)
+    page, lost = _tried(lambda: _reported(out))
     if tensorboard: write_events(outcome.history, out / "logs")
-    record = {"out": str(out), "report": str(page), "seeds": settings["seeds"],
+    record = {"out": str(out), "report": page and str(page), "seeds": settings["seeds"],
               "seconds": round(time.perf_counter() - start, 1), "clean_test_accuracy": _clean_rows(outcome.results),
               "failures": outcome.failures.to_dict("records"), "trouble": outcome.trouble.to_dict("records")}
-    beside = f"Report: {page}; tables, figures and trained networks are beside it."
+    beside = f"Report: {page}; tables, figures and trained networks are beside it." if page else f"All is in {out}."
     answer(f"{text_report(outcome)}\n\n{record['seconds']:.0f} s. {beside}", record, as_json)
+    if lost:
+        raise RunFailed(f"the study is finished, and all of it is in {out}; its report could not be written ({lost}). "
+                        f"Make it again: bioplaus report {out}")
     failed = outcome.failures
     if len(failed):
         done = outcome.results.groupby(["rule", "task", "labels", "hidden"]).ngroups
@@ -504,7 +572,7 @@ def _clean_rows(results) -> list[dict]:
     return rows
 
 # %% ../nbs/90_cli.ipynb #report
-@app.command()
+@app.command(cls=Careful)
 def report(
     folder: Annotated[Path, typer.Argument(help="The folder of a study.")] = Path("results"),
     as_json: Json = False,
@@ -536,7 +604,7 @@ _ADVICE = ("What was changed is put right by the same command that made it, run 
            "written by an older version, or by somebody else.")
 
 # %% ../nbs/90_cli.ipynb #bench
-@app.command("bench")
+@app.command("bench", cls=Careful)
 def bench_(
     rules: Annotated[list[str], _option("Rules, comma-separated; may be repeated. Default: all.")] = [],
     replicas: Annotated[str, _option("Networks in the stack, comma-separated.")] = "1,10,100",
@@ -549,7 +617,7 @@ def bench_(
     "Measure speed as ratios: against plain PyTorch, against backprop, and against the matrix products alone."
     names, sizes = read_names(rules), numbers(replicas, int, "--replicas")
     _checked([name.partition(":")[0] for name in names], device, turns=turns)
-    for s in sizes: whole(s, "each of --replicas")
+    for s in sizes: whole(s, "each of --replicas", most=MOST_SEEDS)
     if quick:
         names, turns = names or ("backprop", "hebb", "fa", "dfc-ssa"), 2
         sizes = [s for s in sizes if s <= 10] or [10]
@@ -577,12 +645,44 @@ def _bars(as_json: bool, turns: int, *_):
     answer("\n".join(lines), found, as_json)
 
 # %% ../nbs/90_cli.ipynb #main
+def _line(e: BaseException) -> str:
+    "An error as one line. One of another package says what it is; what we say needs no name."
+    said = " ".join(str(e).split())
+    return said if isinstance(e, (BadInput, RunFailed, OSError)) and said else f"{type(e).__name__}: {said}"
+
+def _prepare():
+    "Standard output takes every letter, and no file that is opened gets the number of a closed stream."
+    for fd in range(3):
+        try: os.fstat(fd)
+        except OSError: os.open(os.devnull, os.O_RDWR)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"): stream.reconfigure(errors="replace")
+
+def _flush():
+    "What is left in standard output's buffer goes out; if it can't, Python shall not try again at the very end."
+    try: sys.stdout and sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise
+
+def _give_up(e: Exception):
+    "Say what went wrong in one line, and end with its exit code."
+    ours = isinstance(e, (BadInput, RunFailed, OSError))
+    where = (" (That is a fault of bioplaus, or of another package. What has been written is kept; with "
+             "BIOPLAUS_TRACEBACK=1 you see where it happened.)")
+    tell(f"error: {_line(e)}" + ("" if ours else where))
+    sys.exit(2 if isinstance(e, BadInput) else 1)
+
+# %% ../nbs/90_cli.ipynb #main-call
 def main():
     "The command `bioplaus`."
-    try: app()
-    except (BadInput, RunFailed, OSError) as e:
-        print(f"error: {e}", file=sys.stderr)
-        sys.exit(2 if isinstance(e, BadInput) else 1)
+    _prepare()
+    try:
+        try: app()
+        finally: _flush()
+    except Exception as e:
+        if os.environ.get("BIOPLAUS_TRACEBACK"): raise
+        _give_up(e)
 
 # python -m bioplaus.cli; a notebook has no __file__
 if __name__ == "__main__" and "__file__" in globals(): main()

@@ -244,6 +244,9 @@ def tsne(
     if a.dim() != 2:
         raise BadInput("t-SNE takes one replica, (N, units), or several, (replicas, N, units); "
                        f"{tuple(a.shape)} was given.")
+    if a.shape[1] < 2:
+        raise BadInput("t-SNE draws in a plane what has at least two dimensions; this layer has one unit, whose "
+                       "activity is a line. Draw its histogram.")
     if len(a) <= 3 * real(perplexity, "perplexity", 1):
         raise BadInput(f"a perplexity of {perplexity:g} needs more than {3 * perplexity:g} images, for it looks at "
                        f"three times as many neighbours; {len(a)} were given. Use more images, or a perplexity below "

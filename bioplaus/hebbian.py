@@ -58,6 +58,7 @@ def effective_rank(
     A: Tensor, # (..., rows, columns)
 ) -> Tensor:
     "How many directions rows use: from 1, all on one line, to the smaller side (Roy & Vetterli 2007); 0 if all are 0."
+    A = A.cpu() if A.device.type == "mps" else A  # Apple's has no double precision
     A = A.mT.double() if A.shape[-1] > A.shape[-2] else A.double()
     s = torch.linalg.eigvalsh(A.mT @ A).clamp(min=0).sqrt()  # singular values; many times faster than an SVD
     total = s.sum(-1, keepdim=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch, torch.nn.functional as F
 from torch import Tensor, nn
-from .core import BadInput
+from .core import BadInput, check_memory
 from .products import affine, product
 
 # %% ../nbs/03_layers.ipynb #activation
@@ -117,6 +117,8 @@ class Layer(_Questions):
         between: Callable | None = None, # (r, held, learn) → (r, held), in front of the synapses
     ):
         super().__init__()
+        check_memory(4 * replicas * out * fan, f"a layer of {out} × {fan} synapses in {replicas} replicas",
+                     "Take a smaller one, or fewer seeds.")
         self.W = nn.Parameter(torch.empty(replicas, out, fan))
         self.b = nn.Parameter(torch.zeros(replicas, out)) if bias else None
         self.between = between

@@ -14,6 +14,7 @@ import numpy as np, pandas as pd, torch
 from torch import Tensor
 from .attacks import APGD, AT_ONCE, image_keys
 from .core import BadInput, choose, stream, whole
+from .data import checked_labels, checked_pixels
 from .rule import Rule
 
 # %% ../nbs/53_mediators.ipynb #measures
@@ -126,6 +127,7 @@ def mediators(
 ) -> dict[str, Tensor]:
     "Each measure of every replica, (S,)."
     if not len(x): raise BadInput("mediators are means over images; none were given.")
+    checked_labels(y, len(checked_pixels(x)), rule.net.sizes[-1])
     return {n: MEDIATORS[known_mediator(n)](rule, x, y).double().cpu() for n in names}
 
 def known_mediator(

@@ -14,7 +14,7 @@ import torch
 from scipy import special
 from torch import Tensor
 from tqdm.auto import tqdm
-from .core import moved
+from .core import SIDE, moved
 from .data import Task
 from .hebbian import effective_rank
 from .layers import Activation
@@ -34,7 +34,7 @@ def saturated(
 def flat_on_both_sides(act: Activation) -> bool:
     "Whether a unit can get stuck: sigmoid and tanh are flat far from 0 on both sides, rectified units on one."
     if act.df is None: return False
-    far = torch.tensor([-1e3, 0.0, 1e3], dtype=torch.float64)
+    far = torch.tensor([-1e3, 0.0, 1e3])
     low, middle, high = act.df(far, act.f(far)).abs().tolist()
     return max(low, high) < 0.01 * middle
 
@@ -79,7 +79,7 @@ def _of_layers(rule: Rule, x: Tensor) -> dict[str, Tensor]:
         if l < rule.net.depth:
             mine |= {"activity_rank": activity_rank(r.nan_to_num(0, 0, 0)), "dead": dead(r)}
             if act.df: mine["saturated"] = saturated(act, r, state.v)
-        found |= {f"{k}_{l}": torch.where(finite, m.double(), torch.nan) for k, m in mine.items()}
+        found |= {f"{k}_{l}": torch.where(finite.cpu(), m.cpu(), torch.nan) for k, m in mine.items()}
     return found
 
 # %% ../nbs/21_monitors.ipynb #warning
@@ -150,7 +150,7 @@ class Collapse(OfRun):
         "Warn of a layer once for each sign."
         self.first = found | self.first
         for name, warning in _warnings(found, self.first, epoch):
-            if name not in self.said: tqdm.write(warning, file=sys.stderr)
+            if name not in self.said: tqdm.write(warning, file=SIDE)
             self.said.add(name)
 
 # %% ../nbs/21_monitors.ipynb #change
@@ -171,9 +171,10 @@ def at_chance(
     level: float = 0.01,  # how often a network that guesses may be taken for one that has learnt
 ) -> Tensor:              # (S,)
     "Which networks can't be told from one that always names the most frequent class (exact binomial test); NaN can."
-    n, right = len(y), (accuracy.double().cpu() * len(y)).round()
+    n, right = len(y), (accuracy.cpu() * len(y)).round()
     p = (y.bincount().max() / n).item()
-    return torch.as_tensor(special.bdtrc(right.numpy() - 1, n, p)) > level  # the probability of `right` or more
+    likely = special.bdtrc(right.numpy().astype(float) - 1, n, p)
+    return torch.as_tensor(likely > level)  # the probability of `right` or more
 
 # %% ../nbs/21_monitors.ipynb #size
 def exploded(
@@ -207,7 +208,7 @@ def asked_for(
 def _moved(run) -> Tensor:
     "‖W − W at the start‖ / ‖W at the start‖, (layers, S); NaN for a frozen layer, and where the start isn't known."
     rates, net = run.config["fit"]["lr"], run.rule.net
-    moved = torch.full((net.depth, net.replicas), torch.nan, dtype=torch.float64)
+    moved = torch.full((net.depth, net.replicas), torch.nan)
     for l, (W, plasticity) in enumerate(zip(net.weights, run.rule.plasticity)):
         if run.start is None or plasticity is None or isinstance(rates, list) and rates[l] is None: continue
         start = run.start[f"layers.{l}.W"]
@@ -221,7 +222,7 @@ def _hidden(rule: Rule, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     for act, state in zip(rule.acts[:-1], rule.free(rule.transform(x))):
         flat = saturated(act, state.r, state.v).cpu() if flat_on_both_sides(act) else fine
         found.append((contrast(state.r).cpu(), flat, dead(state.r).cpu()))
-    return tuple(torch.stack(values).double() for values in zip(*(found[1:] or found)))
+    return tuple(torch.stack(values) for values in zip(*(found[1:] or found)))
 
 def _untrained(run) -> Rule | None:
     "The rule with its network as it was before training, if that is known."
@@ -234,8 +235,8 @@ def _untrained(run) -> Rule | None:
 def _seen(run, task: Task) -> dict[str, Tensor]:
     "What the history and the weights tell of every network, each (S,) or (layers, S)."
     last, epochs = run.final, run.history.pivot(index="epoch", columns="replica", values="train_loss")
-    loss, accuracy = (torch.tensor(last[k].to_numpy(), dtype=torch.float64) for k in ("valid_loss", "valid_accuracy"))
-    losses = torch.tensor(epochs.to_numpy())
+    loss, accuracy = (torch.tensor(last[k].to_numpy("float32")) for k in ("valid_loss", "valid_accuracy"))
+    losses = torch.tensor(epochs.to_numpy("float32"))
     lost, far = loss.isnan(), exploded(run.rule, loss)
     return {"lost": lost, "far": far, "chance": at_chance(accuracy, task.y_valid) & ~lost & ~far, "accuracy": accuracy,
             "first": losses[0], "last": losses[-1], "lowest": losses.amin(0), "moved": _moved(run),
@@ -246,7 +247,7 @@ def _probed(run, task: Task, images: int) -> dict[str, Tensor]:
     "What some images tell of every network, each (S,) or (layers, S)."
     x, y = task.x_valid[:images], task.y_valid[:images]
     rule, before = run.rule, _untrained(run)
-    norm, unknown = lambda A: A.flatten(1).norm(dim=1).double().cpu(), torch.full((rule.net.replicas,), torch.nan)
+    norm, unknown = lambda A: A.flatten(1).norm(dim=1).cpu(), torch.full((rule.net.replicas,), torch.nan)
     now, flat, silent = _hidden(rule, x)
     pairs = zip(asked_for(rule, x, y), rule.net.weights)
     asked = torch.stack([unknown if change is None else norm(change) / norm(W) for change, W in pairs])

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from .core import BadInput, NETWORKS, choose, moved, register_network, stream, whole
+from .core import (LAST_SEED, MOST_SEEDS, BadInput, NETWORKS, RunFailed, check_memory, checked_seed, choose,
+                           moved, register_network, stream, whole)
+from .data import checked_pixels
 from .layers import ACTIVATIONS, INITS, Activation, Dense, Seen
 
 # %% ../nbs/04_network.ipynb #sizes
@@ -26,11 +28,12 @@ def _checked_sizes(sizes) -> tuple[int, ...]:
 def _checked_seeds(seed, replicas: int) -> list[int]:
     "One seed per replica: `seed`, `seed + 1`, ... unless a list is given."
     if not isinstance(seed, (list, tuple)):
-        return [whole(seed, "seed", 0) + s for s in range(whole(replicas, "replicas"))]
+        last = LAST_SEED - whole(replicas, "replicas (seeds)", most=MOST_SEEDS) + 1
+        return [whole(seed, "seed", 0, last) + s for s in range(replicas)]
     if len(seed) != replicas:
         raise BadInput(f"{len(seed)} seeds were given for {replicas} replicas; "
                        "give one each, or a single number to count from.")
-    return [whole(s, "seed", 0) for s in seed]
+    return [checked_seed(s) for s in seed]
 
 # %% ../nbs/04_network.ipynb #older
 class _ReadsOlder(nn.Module):
@@ -65,7 +68,8 @@ class _Stack(_ReadsOlder):
         if x.shape[-1] != self.sizes[0]:
             raise BadInput(f"images of {x.shape[-1]} pixels were given to a network with sizes {self.sizes}; "
                            f"the first size must be {x.shape[-1]}.")
-        return x.to(self.weights[0].dtype)
+        floats = isinstance(x, Tensor) and x.is_floating_point()  # whether they lie in [0, 1], `predict` asks
+        return (x if floats else checked_pixels(x)).to(self.weights[0].dtype)
 
 # %% ../nbs/04_network.ipynb #checked-stack
 def _checked_stack(layers) -> nn.ModuleList:
@@ -126,7 +130,9 @@ class MLP(Network):
         init: str = "pytorch",    # "pytorch", "xavier" or "orthogonal"
         normalise: tuple | None = None, # (mean, std) of the pixels; None: left to whoever trains it
     ):
-        sizes, replicas = _checked_sizes(sizes), whole(replicas, "replicas")
+        sizes, replicas = _checked_sizes(sizes), whole(replicas, "replicas (seeds)", most=MOST_SEEDS)
+        check_memory(12 * replicas * sum(out * (fan + 1) for out, fan in zip(sizes[1:], sizes)),
+                     f"training {replicas:,} networks of sizes {sizes}", "Take smaller layers, or fewer seeds.")
         layers = [Dense(out, fan, replicas, bias) for out, fan in zip(sizes[1:], sizes)]
         super().__init__(layers, act, seed, init, normalise)
 
@@ -146,7 +152,13 @@ def make_network(
     **settings,  # act, replicas, bias, seed, init, normalise: see `MLP`
 ) -> Network:
     "The network `name`, which knows how it was made."
-    net = NETWORKS.find(name)(sizes, **settings)
+    make = NETWORKS.find(name)
+    try: net = make(sizes, **settings)
+    except (BadInput, RunFailed): raise
+    except Exception as e:
+        if make.__module__.partition(".")[0] in ("__main__", "bioplaus"): raise
+        raise RunFailed(f"network {name!r} of {make.__module__} could not be made ({type(e).__name__}: "
+                        f"{' '.join(str(e).split())[:300]}). Mend that module, or uninstall it.") from e
     if not isinstance(net, Network):
         raise BadInput(f"network {name!r} must be a Network; its function gave {type(net).__name__}.")
     net.made = {} if name == "mlp" else {"network": name, "sizes": tuple(sizes), **settings}

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np, pandas as pd, torch
 from torch import Tensor
-from tqdm.auto import tqdm
 from .attacks import masking_checks
-from .core import PERTURBATIONS, BadInput, choose, real, whole
+from .core import PERTURBATIONS, BadInput, checked_seed, choose, progress_bar, real, whole
 from .data import Task
 from .noise import corrupted
 from .rule import Rule
@@ -61,7 +60,8 @@ def conditions(
     kind = PERTURBATIONS.find(name)
     if own: specs = [spec]
     elif kind_of(kind) != "attack": specs = [f"{name}:{severity_level(name, s)}" for s in severities]
-    else: specs = [f"{name}:{real(e, 'eps')}" for e in (eps or EPS[fact(kind, "norm")])]
+    else: specs = [f"{name}:{real(e, 'eps')}" for e in (EPS[fact(kind, "norm")] if eps is None else eps)]
+    if not specs: raise BadInput(f"no level of {name} is left: the list of severities or of sizes (eps) is empty.")
     found = [perturbation(s, shape) for s in specs]
     return [Condition(name, p.kind, p.level, severity_of(name, p.level), p) for p in found]
 
@@ -98,12 +98,13 @@ def robustness_suite(
     progress: bool = True,
 ) -> pd.DataFrame:
     "Accuracy of each rule and seed, clean and under each perturbation and level: one row for each."
-    rules, n = named_rules(models), min(whole(images or len(task.y_test), "images"), len(task.y_test))
+    there = len(task.y_test)
+    rules, n = named_rules(models), there if images is None else min(whole(images, "images"), there)
     for name, rule in rules.items(): _fits(name, rule.to(task.x_test.device), task)
     specs = selected(noise, ("corruption", "network"), "noise") + selected(attacks, ("attack",), "attack")
     plan = [c for s in specs for c in conditions(s, severities, eps, task.shape)]
-    tests = _Tests(rules, task, n, min(n, whole(attack_images, "attack_images")), seed)
-    with tqdm(plan, disable=not progress, unit="condition", leave=False) as bar:
+    tests = _Tests(rules, task, n, min(n, whole(attack_images, "attack_images")), checked_seed(seed))
+    with progress_bar(plan, disable=not progress, unit="condition", leave=False) as bar:
         for c in bar:
             bar.set_description(f"{c.name} {c.level:g}")
             tests.run(c)
@@ -317,7 +318,7 @@ def curves(
 ):
     "A figure with a panel for each perturbation: accuracy over level, mean and 95% interval over seeds."
     import matplotlib.pyplot as plt
-    from bioplaus.plots import robustness
+    from bioplaus.plots import plain, robustness
     levels = results[results.perturbation != "clean"].groupby("perturbation", sort=False)["level"].nunique()
     names = list(levels[levels > 1].index)
     if not names: raise BadInput("there is no curve to draw: the results hold no perturbation.")
@@ -326,7 +327,7 @@ def curves(
                              squeeze=False, layout="constrained")
     for ax, name in zip(axes.flat, names):
         robustness(results[results.perturbation == name], name, ax)
-        ax.set(title=name, xlabel=_axis_label(name), ylabel="test accuracy" if ax in axes[:, 0] else "")
+        ax.set(title=plain(name), xlabel=_axis_label(name), ylabel="test accuracy" if ax in axes[:, 0] else "")
     for ax in axes.flat[len(names):]: ax.set_axis_off()
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
     return fig

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 
 import torch, torch.nn.functional as F
 from torch import Tensor, nn
-from .core import BadInput, choose, find_rule, moved, real, register, rules, whole
+from .core import BadInput, RunFailed, choose, find_rule, moved, real, register, rules, shown_short, whole
+from .data import checked_pixels
 from .layers import ACTIVATIONS, Activation, Layer, Seen
 from .network import Network, State, passes
 from .products import Outer, mean_outer
@@ -253,11 +254,11 @@ class _Answers(_Held):
 
     def predict(self, x: Tensor) -> Tensor:
         "Logits (S, N, classes) of pixels `x`: the only inference map."
-        return self.logits(self.transform(x))
+        return self.logits(self.transform(checked_pixels(x)))
 
     def activities(self, x: Tensor) -> list[Tensor]:
         "The activity (S, N, units) of every layer for pixels `x`, (N, pixels) or (S, N, pixels); the last are logits."
-        *hidden, output = self.free(self.transform(x))
+        *hidden, output = self.free(self.transform(checked_pixels(x)))
         return [state.r for state in hidden] + [output.v]
 
 # %% ../nbs/05_rule.ipynb #taught
@@ -402,25 +403,36 @@ def _checked_option(rule: str, option: inspect.Parameter, value):
     if float in kinds: real(value, what, -1e6, 1e6)  # what is larger overflows somewhere on its way through float32
     elif int in kinds: whole(value, what)
     elif bool in kinds and not isinstance(value, bool):
-        raise BadInput(f"{what} must be True or False; {value!r} was given.")
+        raise BadInput(f"{what} must be True or False; {shown_short(value)} was given.")
     elif str in kinds and isinstance(value, numbers.Number):
-        raise BadInput(f"{what} must be a name; {value!r} was given.")
+        raise BadInput(f"{what} must be a name; {shown_short(value)} was given.")
 
 # %% ../nbs/05_rule.ipynb #make-rule
+def _built(name: str, factory: Callable, net: Network, options: dict) -> Rule:
+    "What a factory makes; that of another package may raise anything."
+    try: rule = factory(net, **options)
+    except (BadInput, RunFailed): raise
+    except Exception as e:
+        if factory.__module__.partition(".")[0] in ("__main__", "bioplaus"): raise
+        raise RunFailed(f"rule {name!r} of {factory.__module__} could not be made ({type(e).__name__}: "
+                        f"{' '.join(str(e).split())[:300]}). Mend that module, or uninstall it.") from e
+    if isinstance(rule, Rule): return rule
+    raise BadInput(f"the function of rule {name!r} must return a Rule; it gave {type(rule).__name__}.")
+
 def make_rule(
     name: str,  # a name out of `rules()`
     net: Network, # the network that shall learn
+    /,
     **options,  # the rule's own options
 ) -> Rule:
     "The rule `name` on `net`."
     factory = find_rule(name)
-    _, *known = inspect.signature(factory).parameters.values()
-    known = {p.name: p for p in known}
+    known = dict(list(inspect.signature(factory).parameters.items())[1:])
     for o, value in options.items():
         if not known:
             raise BadInput(f"rule {name!r} has no options; {o!r} was given.")
         _checked_option(name, known[choose(o, known, f"option of rule {name!r}")], value)
-    rule = factory(net, **options)
+    rule = _built(name, factory, net, options)
     rule.name, rule.options = name, options
     return rule
 

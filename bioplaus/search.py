@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd, torch
-from tqdm.auto import tqdm
-from .core import BadInput, cards, choose, claimed, whole
+from .core import BadInput, as_path, cards, choose, claimed, progress_bar, whole
 from .data import Task, load_task
 from .design import Study, parse_rule
 from .records import Corrupt, fingerprint, proved, read_csv, say, state, stored, versions
@@ -229,7 +228,7 @@ def tune(
     progress: bool = True,
 ) -> pd.DataFrame:
     "The records of a search for the rates of every rule that names none, with a column `rule`."
-    out, epochs = Path(out), whole(epochs or study.epochs, "epochs")
+    out, epochs = as_path(out), whole(epochs or study.epochs, "epochs")
     rules = [r for r in study.checked().rules if "lr" not in parse_rule(r)[1]]
     many = max(study.classes, key=lambda c: 99 if c is None else c if isinstance(c, int) else len(c))
     task = task or load_task(study.tasks[0], many, study.normalise)
@@ -237,7 +236,7 @@ def tune(
     made = {"code": _codes(study, rules, task), "versions": versions()}
     about = {"seeds": whole(seeds, "seeds"), "epochs": epochs} | of_task | _settings(study) | made
     about = json.loads(json.dumps(about))
-    with claimed(out), tqdm(desc="tuning", unit="trial", disable=not progress) as bar:  # another process may be at it
+    with claimed(out), progress_bar(desc="tuning", unit="trial", disable=not progress) as bar:  # another may be at it
         table = _record(out, about)
         for rule in rules:
             bar.set_description(f"tuning {rule}")

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 from .core import choose
+from .data import checked_labels, checked_pixels
 
 # %% ../nbs/41_sensitivity.ipynb #gradient
 def lead(
@@ -79,4 +80,6 @@ def input_gradient(
 ) -> Tensor:   # (S, N, pixels)
     "The true gradient of each image's loss with respect to its pixels, for each replica."
     choose(loss, RAISED, "loss of an attack")
+    classes = rule.net.sizes[-1] if hasattr(rule, "net") else 2**62
+    for each in y if y.dim() > 1 else [y]: checked_labels(each, checked_pixels(x).shape[-2], classes)
     return ascent(rule, x, lambda logits: RAISED[loss](logits, y))[0]

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BLOCK', 'KINDS', 'NORMS', 'FACTS', 'places_in_set', 'ImageStream', 'drawn', 'standard_normal', 'Perturbation',
            'image_shape', 'known', 'class_of', 'fact', 'kind_of', 'names_of', 'perturbation', 'severity_level',
-           'as_perturbation', 'checked_pixels', 'shown', 'Answers', 'PERTURBATIONS']
+           'as_perturbation', 'shown', 'Answers', 'PERTURBATIONS', 'checked_pixels']
 
 # %% ../nbs/20_shown.ipynb #imports
 import inspect, math, re
@@ -17,9 +17,10 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
-from .core import PERTURBATIONS, BadInput, Entry, choose, claim, entry_of, real, stream, whole
+from .core import (PERTURBATIONS, BadInput, Entry, choose, claim, entry_of, real, shown_short, stream, whole)
+from .data import checked_pixels, trusted_pixels
 
-_all_ = ["PERTURBATIONS"]
+_all_ = ["PERTURBATIONS", "checked_pixels"]
 
 # %% ../nbs/20_shown.ipynb #stream
 BLOCK = 1000  # images that share a generator
@@ -156,11 +157,14 @@ def image_shape(
     shape: tuple | None = None, # None: a square
 ) -> tuple[int, int]:
     "Rows and columns of an image of so many pixels."
-    rows, *columns = shape or [math.isqrt(pixels)] * 2
+    side = math.isqrt(pixels)
+    square = not shape or len(shape) == 1 and side ** 2 == pixels  # a task of rows of pixels says no more
+    rows, *columns = (side, side) if square else shape
     if len(columns) == 1 and rows * columns[0] == pixels: return rows, columns[0]
     hint = f"shape={tuple(shape)} was given" if shape else "that is no square"
     raise BadInput(f"this perturbation needs images of rows × columns; {pixels} pixels are in one, and {hint}. "
-                   "Give shape=(rows, columns) with that product, as in perturbation('fog:0.3', shape=(20, 30)).")
+                   "Give shape=(rows, columns) with that product, as in perturbation('fog:0.3', shape=(20, 30)); a "
+                   "Task has the shape of the images it was made of, (n, rows, columns).")
 
 # %% ../nbs/20_shown.ipynb #names
 def known() -> dict:
@@ -224,8 +228,8 @@ def severity_level(
 
 # %% ../nbs/20_shown.ipynb #asked
 def _no_perturbation(given) -> str:
-    return (f"{given!r} is no perturbation. Give a name, such as 'gaussian:0.3', or an object of a class that says "
-            'what it is: class Mine(Perturbation, kind="attack", norm="linf"), whose '
+    return (f"{shown_short(given)} is no perturbation. Give a name, such as 'gaussian:0.3', or an object of a class "
+            'that says what it is: class Mine(Perturbation, kind="attack", norm="linf"), whose '
             "__call__(self, rule, x, y, stream) returns the images, and network(self, rule, stream), "
             "if there is noise inside, who answers.")
 
@@ -240,14 +244,6 @@ def as_perturbation(
         raise BadInput(f"{perturb.__name__} is a class; give an object of it, such as {perturb.__name__}(0.1).")
     raise BadInput(_no_perturbation(perturb))
 
-def checked_pixels(x: Tensor) -> Tensor:
-    "`x`, if it lies in [0, 1]."
-    low, high = (v.item() for v in x.aminmax())
-    if not (low >= 0 and high <= 1):
-        raise BadInput("pixels must lie in [0, 1], for noise and attacks are stated in that range; "
-                       f"these lie in [{low:.3g}, {high:.3g}]. Rescale them first.")
-    return x
-
 # %% ../nbs/20_shown.ipynb #shown
 @torch.no_grad()
 def shown(
@@ -260,11 +256,12 @@ def shown(
     draw: int = 0,  # which draw of the noise; tables count the first one, 0
 ) -> tuple:         # (who answers, the images (N, pixels) or (S, N, pixels))
     "Who answers under a perturbation, and the images that it is shown: those that `evaluate` counts."
-    if perturb is None: return rule, x
+    if perturb is None: return rule, checked_pixels(x)
     perturb = as_perturbation(perturb)
     again = ("draw", draw) if whole(draw, "draw", 0) else ()
     of_these = ImageStream(seed, type(perturb).__name__, *again, start=places_in_set(at, x.shape[-2]))
-    x = perturb(rule, checked_pixels(x), y, of_these)
+    checked_pixels(x)
+    with trusted_pixels(): x = perturb(rule, x, y, of_these)
     return perturb.network(rule, of_these), x
 
 # %% ../nbs/20_shown.ipynb #answers

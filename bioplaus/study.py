@@ -13,12 +13,11 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd, torch
-from tqdm.auto import tqdm
 from . import __version__
-from .core import (BadInput, CannotWrite, RunFailed, choose, claimed, owner_of, pick_device, sweep,
-                           written_whole)
+from .core import (BadInput, CannotWrite, RunFailed, as_path, choose, claimed, file_name, owner_of, pick_device,
+                           progress_bar, shown_short, sweep, written_whole)
 from .data import SOURCES, Task
-from .design import Cell, Study, Tables, read_table, run_cell, task_of, trouble_lines
+from .design import Cell, Study, Tables, check_shapes, read_table, run_cell, task_of, trouble_lines
 from .records import (Corrupt, checksum, listed, proof_of, proved, read_bytes, read_tensors, say, state,
                               state_of, stored, versions)
 from .training import OtherSettings, differences
@@ -210,10 +209,12 @@ def _listed_once(study: Study, cells: list[Cell], own: dict, device: str):
     "Load each task once, before anything is computed: what is missing is said now, and which cell is listed twice."
     seen = set()
     for cell in cells:
-        classes = (own.get(cell.task) or task_of(study, cell, device)).classes  # two names for one: 10 classes, or all
+        task = own.get(cell.task) or task_of(study, cell, device)
+        check_shapes(study, task)
+        classes = task.classes  # two names for one: 10 classes, or all
         this = (cell.rule, cell.task, cell.hidden, classes)
         if this in seen:
-            raise BadInput(f"{cell.rule} on {cell.task} with classes {list(classes)} is listed twice.")
+            raise BadInput(f"{cell.rule} on {cell.task} with classes {shown_short(list(classes))} is listed twice.")
         seen.add(this)
 
 # %% ../nbs/62_study.ipynb #finished
@@ -251,11 +252,10 @@ def run_study(
 ) -> Outcome:
     "Run all cells of `study` that are not finished in `out`, and return the tables of all."
     checked_place(workers, scheduler)
-    out, own, cells = Path(out).absolute() if out else None, own or {}, list(study.checked().cells())
+    out, own, cells = out if out is None else as_path(out).absolute(), own or {}, list(study.checked().cells())
     _listed_once(study, cells, own, device)
-    found = {}
-    with (_at_work(study, out), _logging_to(out) as log, _how_to_go_on(cells, found, out),
-          tqdm(total=len(cells), disable=not progress, desc="study", unit="cell") as bar):
+    found, how = {}, dict(total=len(cells), disable=not progress, desc="study", unit="cell")
+    with (_at_work(study, out), _logging_to(out) as log, _how_to_go_on(cells, found, out), progress_bar(**how) as bar):
         for cell, result in _computed(study, cells, own, device, out, bar, workers, scheduler):
             found[cell.key] = result
             bar.update()
@@ -295,7 +295,7 @@ def load_study(
     out: str | Path, # the folder of a study
 ) -> Outcome:
     "The tables of a finished study."
-    out = Path(out)
+    out = as_path(out, "the folder of the study")
     for name in ("study.json", "results.csv", "history.csv"):
         if not (out / name).exists():
             raise BadInput(f"{out} holds no finished study ({name} is missing). "
@@ -350,6 +350,7 @@ def compare(
     **settings,        # any other field of `Study`
 ) -> pd.DataFrame:
     "Train every rule on every task with the same seeds; one row for each rule, task, seed and perturbation."
+    pick_device(device)
     aslist = lambda v: list(v) if isinstance(v, (list, tuple)) else [v]
     for name in settings: choose(name, Study.__dataclass_fields__, "setting of a study")
     own = {t.name: t for t in aslist(tasks) if isinstance(t, Task)}
@@ -381,7 +382,7 @@ def write_events(
         raise BadInput("TensorBoard's files need tensorboard: pip install 'bioplaus[tensorboard]'.") from e
     curves = [c for c in history.columns if c not in _NAMES]
     for cell, rows in history.groupby(["task", "labels", "hidden", "rule", "seed"], sort=False):
-        run = Path(folder) / re.sub(r"[^\w.=+-]+", "-", "_".join(map(str, cell[:-1]))) / f"seed {cell[-1]}"
+        run = as_path(folder) / file_name("_".join(map(str, cell[:-1]))) / f"seed {cell[-1]}"
         for old in run.glob("events.out.*"): old.unlink()
         with SummaryWriter(run) as writer:
             for row in rows.to_dict("records"):

@@ -246,7 +246,9 @@ def title_of(results: pd.DataFrame) -> str:
     "What one task's table shows, with n."
     r = results.iloc[0]
     network = f", network {r.hidden}" if "hidden" in r else ""
-    return f"{r.task}, {r.classes} classes ({str(r.labels).replace('-', ', ')}){network}"
+    labels = str(r.labels).split("-")
+    listed = labels if len(labels) <= 20 else [*labels[:10], "..."]
+    return f"{r.task}, {r.classes} classes ({', '.join(listed)}){network}"
 
 def by_task(table: pd.DataFrame):
     "The parts of a tidy table, one for each task, choice of classes and network."
