@@ -17,8 +17,9 @@ from pathlib import Path
 
 import numpy as np, torch
 from torch import Tensor
-from .core import (BadInput, CannotWrite, RunFailed, TASKS, as_path, check_memory, checked_seed, choose, claimed,
-                           named, pick_device, read_options, real, register_task, shown_short, stream, tell, whole)
+from .core import (BadInput, CannotWrite, RunFailed, TASKS, as_path, check_memory, checked_seed, choose,
+                           claimed, named, pick_device, read_options, real, register_task, shown_short, stream, tell,
+                           whole)
 
 # %% ../nbs/01_data.ipynb #contract
 _TRUSTED = ContextVar("trusted", default=False)

@@ -7,7 +7,7 @@ __all__ = ['ADVICE', 'FADED', 'MOVED', 'STUCK', 'VANISHING', 'saturated', 'flat_
            'Collapse', 'WeightChange', 'at_chance', 'exploded', 'contrast', 'asked_for', 'Trouble', 'diagnose']
 
 # %% ../nbs/21_monitors.ipynb #imports
-import copy, math, sys, weakref
+import copy, math, weakref
 from dataclasses import dataclass
 
 import torch

@@ -20,7 +20,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 from . import __version__
-from .core import BadInput, CannotWrite, RunFailed, written_whole
+from .core import SIDE, BadInput, CannotWrite, RunFailed, written_whole
 
 # %% ../nbs/07_records.ipynb #errors
 class Corrupt(RunFailed):
@@ -44,7 +44,7 @@ def checksum(content: bytes) -> str: return hashlib.sha256(content).hexdigest()
 def say(text: str):
     "Write a line for people: to standard error; in a notebook, where that looks like an error, to standard output."
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    tqdm.write(text, file=sys.stdout if hasattr(shell, "kernel") else sys.stderr)
+    tqdm.write(text, file=sys.stdout if hasattr(shell, "kernel") else SIDE)
 
 def versions() -> dict[str, str]:
     "What else decides numbers to the last digit, and must be the same on all machines of a cluster."

@@ -6,7 +6,7 @@
 __all__ = ['Outcome', 'run_study', 'load_study', 'made_from', 'is_fresh', 'compare', 'write_events']
 
 # %% ../nbs/62_study.ipynb #imports
-import contextlib, json, logging, os, re, shutil, traceback, uuid
+import contextlib, json, logging, os, shutil, traceback, uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial

@@ -9,7 +9,7 @@ __all__ = ['PIECE', 'SCHEDULES', 'OPTIMIZERS', 'MOST_EPOCHS', 'ADAM', 'CHECKPOIN
            'train_epoch', 'StopTraining', 'Diverged', 'check_batch', 'augmentation', 'fit']
 
 # %% ../nbs/22_training.ipynb #imports
-import inspect, io, json, math, sys, time, warnings
+import inspect, io, json, math, time, warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pandas as pd, torch
 from torch import Tensor
-from .core import (LAST_SEED, RULES, SIDE, BadInput, RunFailed, as_path, cards, choose, progress_bar, shown_short,
-                           stream, sweep, whole)
+from .core import (LAST_SEED, RULES, SIDE, BadInput, RunFailed, as_path, cards, choose, progress_bar,
+                           shown_short, stream, sweep, whole)
 from .data import Task, checked_labels, checked_pixels, trusted_pixels
 from .monitors import Trouble, asked_for, diagnose, exploded
 from .network import make_network
@@ -360,7 +360,7 @@ def save_model(
     else: head |= {"history": "", "rows": str(len(run.history)), "chain": journal.chain}
     write_tensors(file, tensors, head)
 
-# %% ../nbs/22_training.ipynb #dce07173
+# %% ../nbs/22_training.ipynb #save-checkpoint
 def _save(run: Run, optimizer: torch.optim.Optimizer):
     "Write the checkpoint of `run`, whole or not at all, and the history beside it as CSV."
     if run.path is None: return
@@ -689,8 +689,7 @@ def fit(
     settings = checked_settings(rule, recipe, seed)
     _fitted_to(rule, task)
     check_batch(rule, settings.batch_size)
-    path = out if out is None else as_path(out)
-    run = Run(rule, describe(rule, task, settings, **_own(recipe)), path=path)
+    run = Run(rule, describe(rule, task, settings, **_own(recipe)), path=out if out is None else as_path(out))
     make = partial(make_optimizer, rule, optimizer, settings.lr)
     steps = _steps(task, settings, epochs)
     with progress_bar(total=steps, desc=rule.name, disable=not progress, unit="step", leave=False) as bar:
