@@ -68,7 +68,6 @@ def _claim_folder(study: Study, out: Path):
     if lines := differences(versions(), begun or versions()):
         say(f"{out} was begun with other versions ({'; '.join(lines)}); what is added is by this one.")
     text = json.dumps({"version": __version__, "versions": begun or versions()} | new, indent=1)
-    if file.exists() and file.read_text(encoding="utf-8") == text and state(file) == "whole": return
     with stored(file) as tmp: tmp.write_text(text, encoding="utf-8")
 
 # %% ../nbs/62_study.ipynb #log
