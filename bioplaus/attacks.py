@@ -21,7 +21,7 @@ from . import __version__
 from .core import BadInput, as_path, choose, moved, real, stream, whole
 from .data import checked_labels, checked_pixels, read_arrays, trusted_pixels
 from .products import keep_memory
-from .records import proved, stored
+from .records import Corrupt, proved, stored
 from .sensitivity import RAISED, TARGETED, ascent, input_gradient, lead
 from .shown import NORMS, PERTURBATIONS, Perturbation, image_shape, names_of, perturbation, shown
 
@@ -695,7 +695,7 @@ def load_adversarial(path: str | Path) -> Adversarial:
     except FileNotFoundError:
         raise BadInput(f"there is no file {path}; make it with `bioplaus data adversarial --from RUN --out FILE`."
                        ) from None
-    except (ValueError, RecursionError) as e:
+    except (ValueError, RecursionError, Corrupt) as e:
         raise BadInput(f"{path} is corrupt or not an adversarial test set ({e}); "
                        "make it again with `bioplaus data adversarial`.") from e
 
