@@ -47,7 +47,7 @@ class Half(Corruption, name="half", unit="share of the light", levels=(0.1, 0.2,
     "Less light."
     def corrupt(self, x, draw): return x * (1 - self.level)
 '''
-SITUATIONS = {}
+SITUATIONS, STRETCH = {}, [1.0]  # by name; how much longer than usual things may take
 
 
 def situation(function):
@@ -129,8 +129,9 @@ def started(folder: Path, name: str = "out", before: str = "", own: str = "own =
                             env=ENV, cwd=folder)
 
 
-def ended(study, seconds: float = PATIENCE) -> tuple[int, str]:
+def ended(study, seconds: float | None = None) -> tuple[int, str]:
     "(exit code, standard error)."
+    seconds = (seconds or PATIENCE) * STRETCH[0]
     try: err = study.communicate(timeout=seconds)[1]
     except subprocess.TimeoutExpired:
         study.kill()
@@ -585,8 +586,11 @@ def main() -> int:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("words", nargs="*", help="try the situations whose names contain one of these; default: all")
     p.add_argument("--list", action="store_true", help="list the situations, and what must hold")
+    p.add_argument("--patience", type=float, default=PATIENCE, help="seconds until a study must have ended; more on a "
+                   "busy machine (default: %(default)s)")
     p.add_argument("--json", metavar="FILE", help="write what came out, and the seconds, to a file")
     a = p.parse_args()
+    STRETCH[0] = a.patience / PATIENCE
     chosen = {n: f for n, f in SITUATIONS.items() if not a.words or any(w in n for w in a.words)}
     if not chosen: p.error(f"no situation has such a name: {', '.join(a.words)}; see --list")
     if a.list: print(*(f"{n}: {f.__doc__}" for n, f in chosen.items()), sep="\n")
