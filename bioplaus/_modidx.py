@@ -1502,5 +1502,4 @@ d = { 'settings': { 'branch': 'main',
                                   'bioplaus.workers.cores': ('workers.html#cores', 'bioplaus/workers.py'),
                                   'bioplaus.workers.packed': ('workers.html#packed', 'bioplaus/workers.py'),
                                   'bioplaus.workers.packed_rules': ('workers.html#packed_rules', 'bioplaus/workers.py'),
-                                  'bioplaus.workers.spread': ('workers.html#spread', 'bioplaus/workers.py'),
-                                  'bioplaus.workers.versions': ('workers.html#versions', 'bioplaus/workers.py')}}}
+                                  'bioplaus.workers.spread': ('workers.html#spread', 'bioplaus/workers.py')}}}
