@@ -664,7 +664,12 @@ def follow(
 ):
     "End when `parent` ends, however it ended."
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # tidily: files are closed, locks given back
+    def end(*_):
+        late = threading.Timer(2, os._exit, (1,))  # an exit that is raised in a destructor is lost
+        late.daemon = True
+        late.start()
+        sys.exit(1)  # tidily: files are closed, locks given back
+    signal.signal(signal.SIGTERM, end)
     def watch():
         while os.getppid() == parent: time.sleep(0.5)
         os._exit(1)
