@@ -20,7 +20,7 @@ from torch import Tensor
 from . import __version__
 from .core import BadInput, choose, moved, real, stream, whole
 from .products import keep_memory
-from .records import proved, stored
+from .records import Corrupt, proved, stored
 from .sensitivity import RAISED, TARGETED, ascent, input_gradient, lead
 from .shown import NORMS, PERTURBATIONS, Perturbation, image_shape, names_of, perturbation, shown
 
@@ -695,7 +695,7 @@ def load_adversarial(path: str | Path) -> Adversarial:
     except FileNotFoundError:
         raise BadInput(f"there is no file {path}; make it with `bioplaus data adversarial --from RUN --out FILE`."
                        ) from None
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as e:
+    except (Corrupt, KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as e:
         raise BadInput(f"{path} is corrupt or not an adversarial test set ({e}); "
                        "make it again with `bioplaus data adversarial`.") from e
     x, z, y = (torch.from_numpy(parts[k]) for k in ("clean", "adversarial", "labels"))
