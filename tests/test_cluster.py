@@ -98,6 +98,7 @@ def test_one_worker_its_deaths_and_its_scheduler(cluster, tmp_path, monkeypatch)
     cluster.wait(1)
     found = dict(spread([lambda: 1, lambda: os._exit(9), lambda: 3], scheduler=cluster.address))
     assert (found[0], found[2]) == (1, 3) and isinstance(found[1], Lost) and "died three times" in found[1].why
+    cluster.wait(1)  # its nanny starts it again
     out = run_study(SMALL, tmp_path / "out", device="cpu", progress=False, scheduler=cluster.address)
     assert set(out.results.rule) == {"backprop", "mine"} and out.failures.empty
     pids = (tmp_path / "log").read_text().split()
