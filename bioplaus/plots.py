@@ -59,7 +59,7 @@ def style_of(
 ) -> dict:
     "Colour and marker of a rule: the same wherever it is drawn."
     if rule not in STYLE:
-        for name in [*cards(), rule]:  # those that are registered come first, in their order: it doesn't matter who asks
+        for name in [*cards(), rule]:  # the registered ones in their order, so that it doesn't matter who asks
             if name not in STYLE and name not in _taken: _taken[name] = _free_style(name)
     colour, marker = STYLE.get(rule) or _taken[rule]
     return {"color": (COLOURS | OWN)[colour], "marker": marker}

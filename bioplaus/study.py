@@ -18,6 +18,7 @@ from .core import BadInput, CannotWrite, RunFailed, choose, written_whole
 from .data import SOURCES, Task
 from .design import Cell, Study, Tables, read_table, run_cell, task_of, trouble_lines
 from .monitors import say
+from .trackers import summary_writer
 from .training import OtherSettings, differences
 from .workers import claimed, spread
 
@@ -230,9 +231,7 @@ def write_events(
     folder: str | Path,    # for TensorBoard's --logdir
 ):
     "Write one event file for each cell and seed; needs the extra `tensorboard`."
-    try: from torch.utils.tensorboard import SummaryWriter
-    except ImportError as e:
-        raise BadInput("TensorBoard's files need tensorboard: pip install 'bioplaus[tensorboard]'.") from e
+    SummaryWriter = summary_writer()
     curves = [c for c in history.columns if c not in _NAMES]
     for cell, rows in history.groupby(["task", "labels", "hidden", "rule", "seed"], sort=False):
         run = Path(folder) / re.sub(r"[^\w.=+-]+", "-", "_".join(map(str, cell[:-1]))) / f"seed {cell[-1]}"

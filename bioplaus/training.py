@@ -6,11 +6,12 @@
 __all__ = ['PIECE', 'SCHEDULES', 'OPTIMIZERS', 'ADAM', 'CHECKPOINT', 'evaluate', 'Recipe', 'Settings', 'by_layer', 'label',
            'checked_settings', 'default_lr', 'make_optimizer', 'stepper', 'scheduled', 'code_of', 'describe',
            'differences', 'Past', 'Run', 'Corrupt', 'OtherSettings', 'save_model', 'untrained', 'load_run',
-           'train_epoch', 'StopTraining', 'Diverged', 'check_batch', 'augmentation', 'fit']
+           'train_epoch', 'StopTraining', 'Diverged', 'check_batch', 'augmentation', 'fit', 'ending']
 
 # %% ../nbs/22_training.ipynb #imports
 import inspect, io, json, math, sys, time, warnings, zlib
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache, partial
 from pathlib import Path
@@ -589,7 +590,7 @@ def fit(
     batch_size: int = 32,
     optimizer="sgd",           # "sgd", "adam", or a function of parameter groups that returns a torch optimiser
     seed: int | None = None,   # of the first replica's shuffles; None: each replica's own seed
-    callbacks=(),              # functions of the `Run`, called after each epoch; they may return {name: (S,) values}
+    callbacks=(),              # functions of the `Run`, called after each epoch, which may return {name: (S,) values}
     augment=None,              # "gaussian[:σ]", "fgsm[:ε]" or any perturbation, applied to every training batch
     out: str | Path | None = None, # a folder to keep checkpoints in, and to resume from
     schedule: str | tuple | None = None, # a name in `SCHEDULES`, or a pair (hidden, output); None: the rule's own
@@ -605,11 +606,19 @@ def fit(
     check_batch(rule, settings.batch_size)
     run = Run(rule, describe(rule, task, settings), path=Path(out) if out else None)
     make = partial(make_optimizer, rule, optimizer, settings.lr)
-    steps = _steps(task, settings, epochs)
-    with tqdm(total=steps, desc=rule.name, disable=not progress, unit="step", leave=False) as bar:
+    n = _steps(task, settings, epochs)
+    with ending(run, callbacks), tqdm(total=n, desc=rule.name, disable=not progress, unit="step", leave=False) as bar:
         _diagnosed(run, task, bar, partial(_train, run, task, settings, make, augment, callbacks, bar))
         if warn: _tell(run, task)
     return run
+
+# %% ../nbs/22_training.ipynb #ending
+@contextmanager
+def ending(run: Run, callbacks):
+    "However training ends, call the method `end(run)` of those callbacks that have one."
+    try: yield
+    finally:
+        for end in [c.end for c in callbacks if hasattr(c, "end")]: end(run)
 
 # %% ../nbs/22_training.ipynb #train
 def _how_to_go_on(run: Run) -> str:
