@@ -1,9 +1,9 @@
-"""How often `rsa_inference` finds what isn't there, and misses what is.   python tools/rsa_coverage.py [--worlds 400]
+"""How often `rsa_inference` finds what isn't there, and misses what is.   python tools/rsa_coverage.py [--worlds 200]
 
-In each made-up world the models `a` and `b` are equally good and `none` knows nothing, so a difference between the first
-two, and a similarity of the last, are false findings; about 5% of the worlds may have one. The interval of `a` should hold
-its mean over all worlds in about 95% of them. Numbers come with their simulation error (± one standard error). Exit 1
-where more is found, or less is held, than four standard errors of such a simulation allow.
+In each made-up world the models `a` and `b` are equally good and `none` knows nothing, so a difference between the
+first two, and a similarity of the last, are false findings; about 5% of the worlds may have one. The interval of `a`
+should hold its mean over all worlds in about 95% of them. Numbers come with their simulation error (± one standard
+error). Exit 1 where more is found, or less is held, than four standard errors of such a simulation allow.
 """
 import argparse, sys
 from pathlib import Path
