@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['ROUNDING', 'AT_ONCE', 'METRICS', 'layer_names', 'Activities', 'activities', 'RDM', 'unvaried', 'centred',
-           'differences', 'group_sums', 'noise_precision', 'rdm']
+           'differences', 'group_sums', 'noise_precision', 'rdm', 'from_array']
 
 # %% ../nbs/50_representations.ipynb #imports
-import copy, zlib
+import copy, math, warnings, zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
-import torch, torch.nn.functional as F
+import numpy as np, torch, torch.nn.functional as F
 from torch import Tensor
 from .core import BadInput, check_memory, choose, whole
 from .data import checked_labels, checked_pixels, trusted_pixels
@@ -102,6 +103,7 @@ class RDM:
     items: tuple = ()    # what the rows are: labels, or a checksum of each image; () where that is not known
     seeds: tuple = ()    # of the replicas
     eps: float | None = None # relative rounding of the activity; None: that of `d`
+    from_array: ClassVar[Callable[..., "RDM"]] # of distances from elsewhere: see below
 
     def __post_init__(self):
         self.seeds = self.seeds or tuple(range(len(self.d)))
@@ -337,6 +339,87 @@ def _fold_of(folds, groups: Tensor, draws: int) -> Tensor:
         raise BadInput(f"{folds} folds were asked for, and the smallest class has {least} images; give more images, or "
                        "fewer folds.")
     return _ranks(groups) % folds
+
+# %% ../nbs/50_representations.ipynb #given
+def from_array(
+    d,               # distances (n, n), (S, n, n), or of pairs (n (n − 1) / 2,), (S, n (n − 1) / 2), row by row
+    items=None,      # (n,) names of what was compared; None: those of a square table, or none
+    subjects=None,   # (S,) names, the same for the same subject; None: "subject 1", ...
+    metric: str = "given",
+    pairs: bool | None = None, # whether the last axis holds pairs; None: by what is given
+) -> RDM:
+    "An RDM of distances that were measured elsewhere."
+    v, eps = _numbers(d)
+    if _are_pairs(v, pairs, eps): v = _from_pairs(v)
+    else: v = _checked_square(v if v.dim() == 3 else v[None], eps)
+    if v.isinf().any(): raise BadInput("there are infinite distances; a pair that was not measured is NaN.")
+    if items is None and v.shape[1:] == np.shape(d) and hasattr(d, "columns"): items = _own_names(d)
+    items = _checked_names(items, v.shape[-1], "items")
+    if subjects is None: subjects = [f"subject {s + 1}" for s in range(len(v))]
+    if lost := int(v.isnan().sum()) // 2:
+        warnings.warn(f"{lost} of {len(v) * math.comb(v.shape[1], 2)} distances are missing (NaN).", stacklevel=2)
+    return RDM(v, metric, items, _checked_names(subjects, len(v), "subjects"), eps)
+
+RDM.from_array = staticmethod(from_array)
+
+# %% ../nbs/50_representations.ipynb #given-checks
+def _numbers(d) -> tuple[Tensor, float]:
+    "`d` in double precision, and the relative rounding that it came with."
+    v = d.detach().cpu().numpy() if isinstance(d, Tensor) else np.asarray(d)
+    if v.dtype.kind not in "fiu" or v.ndim not in (1, 2, 3) or not v.size:
+        raise BadInput(f"distances are numbers, (n, n), (S, n, n), (pairs,) or (S, pairs); shape {v.shape} of type "
+                       f"{v.dtype} was given.")
+    eps = np.finfo(v.dtype if v.dtype.kind == "f" else float).eps
+    return torch.from_numpy(v.astype(np.float64)), float(eps)
+
+def _items_of(pairs: int) -> int: return (1 + math.isqrt(1 + 8 * pairs)) // 2
+
+def _are_pairs(v: Tensor, said: bool | None, eps: float) -> bool:
+    "Whether the last axis of `v` holds pairs: as it is said, or can be told."
+    if v.dim() != 2 or said is not None: return v.dim() == 1 or v.dim() == 2 and bool(said)
+    s, n = v.shape
+    if s != n or math.comb(_items_of(n), 2) != n: return s != n
+    if v.diagonal().eq(0).all() and v.equal(v.mT): return False
+    raise BadInput(f"{n} × {n} numbers may be a square, or {n} subjects' {n} pairs; say pairs=True or pairs=False.")
+
+# %% ../nbs/50_representations.ipynb #given-shapes
+def _from_pairs(v: Tensor) -> Tensor:
+    v = v if v.dim() == 2 else v[None]
+    n = _items_of(v.shape[1])
+    if math.comb(n, 2) != v.shape[1]:
+        raise BadInput(f"{v.shape[1]} distances are no upper triangle: {n} items have {math.comb(n, 2)} pairs.")
+    i, j = torch.triu_indices(n, n, 1)
+    d = v.new_zeros(len(v), n, n)
+    d[:, i, j] = d[:, j, i] = v
+    return d
+
+def _checked_square(v: Tensor, eps: float) -> Tensor:
+    "`v` (S, n, n), if it is symmetric and zero on its diagonal, up to rounding."
+    if v.shape[1] != v.shape[2]: raise BadInput(f"distances of shape {tuple(v.shape)} are no squares (S, n, n).")
+    near = ROUNDING * eps * v.nan_to_num(0, 0, 0).abs().amax()
+    own = v.diagonal(dim1=1, dim2=2)
+    if not (own.abs() <= near).all():
+        raise BadInput(f"an item is at distance 0 from itself; the diagonal holds {own[~(own.abs() <= near)][0]:.4g}. "
+                       "Of similarities s, give distances such as 1 - s.")
+    off = ~((v - v.mT).abs() <= near) & ~(v.isnan() & v.mT.isnan()) & (v != v.mT)
+    if off.any():
+        s, i, j = off.nonzero()[0].tolist()
+        raise BadInput(f"distances must be symmetric; in matrix {s}, from {i} to {j} it is {v[s, i, j]:.6g}, and from "
+                       f"{j} to {i} {v[s, j, i]:.6g}. Give their mean if both were measured.")
+    return v.masked_fill(torch.eye(v.shape[1], dtype=torch.bool), 0)
+
+# %% ../nbs/50_representations.ipynb #given-names
+def _own_names(table) -> list:
+    "The items of a square table: those of its rows, which its columns have too."
+    if list(table.index) != list(table.columns):
+        raise BadInput("the rows and columns of this table have different names; give it with the same, or items=.")
+    return list(table.index)
+
+def _checked_names(names, n: int, what: str) -> tuple:
+    names = tuple(names.tolist() if hasattr(names, "tolist") else names or ())
+    if names and (len(names) != n or len(set(names)) < n):
+        raise BadInput(f"{n} {what} have {n} different names; {len(names)} were given, {len(set(names))} different.")
+    return names
 
 # %% ../nbs/50_representations.ipynb #elsewhere
 def __getattr__(name: str):

@@ -180,7 +180,8 @@ def _stacked(rdms: dict[str, RDM]) -> tuple[Tensor, Tensor, list]:
 
 def _blocks(alike: Tensor, owner: Tensor, seeds: list, weight: Tensor) -> Tensor:
     "(rules, rules) weighted means of the similarities, over pairs of replicas with different seeds."
-    seeds = torch.tensor(seeds)
+    numbers = {s: i for i, s in enumerate(dict.fromkeys(seeds))}  # subjects of given RDMs have names
+    seeds = torch.tensor([numbers[s] for s in seeds])
     w = weight[:, None] * weight * (seeds[:, None] != seeds)
     member = torch.nn.functional.one_hot(owner).to(alike.dtype)
     return (member.mT @ (w * alike) @ member) / (member.mT @ w @ member)

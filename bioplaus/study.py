@@ -20,6 +20,7 @@ from .data import SOURCES, Task
 from .design import Cell, Study, Tables, check_shapes, read_table, run_cell, task_of, trouble_lines
 from .records import (Corrupt, checksum, listed, proof_of, proved, read_bytes, read_tensors, say, state,
                               state_of, stored, versions)
+from .trackers import summary_writer
 from .training import OtherSettings, differences
 from .workers import Lost, NoWorkers, checked_place, spread
 
@@ -376,9 +377,7 @@ def write_events(
     folder: str | Path,    # for TensorBoard's --logdir
 ):
     "Write one event file for each cell and seed; needs the extra `tensorboard`."
-    try: from torch.utils.tensorboard import SummaryWriter
-    except ImportError as e:
-        raise BadInput("TensorBoard's files need tensorboard: pip install 'bioplaus[tensorboard]'.") from e
+    SummaryWriter = summary_writer()
     curves = [c for c in history.columns if c not in _NAMES]
     for cell, rows in history.groupby(["task", "labels", "hidden", "rule", "seed"], sort=False):
         run = as_path(folder) / file_name("_".join(map(str, cell[:-1]))) / f"seed {cell[-1]}"

@@ -6,11 +6,12 @@
 __all__ = ['PIECE', 'SCHEDULES', 'OPTIMIZERS', 'MOST_EPOCHS', 'ADAM', 'CHECKPOINT', 'HISTORY', 'evaluate', 'Recipe', 'Settings',
            'by_layer', 'label', 'checked_settings', 'default_lr', 'make_optimizer', 'stepper', 'scheduled', 'code_of',
            'describe', 'differences', 'Past', 'Run', 'OtherSettings', 'save_model', 'untrained', 'load_run',
-           'train_epoch', 'StopTraining', 'Diverged', 'check_batch', 'augmentation', 'fit']
+           'train_epoch', 'StopTraining', 'Diverged', 'check_batch', 'augmentation', 'fit', 'ending']
 
 # %% ../nbs/22_training.ipynb #imports
 import inspect, io, json, math, time, warnings
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -675,7 +676,7 @@ def fit(
     batch_size: int = 32,
     optimizer="sgd",           # "sgd", "adam", or a function of parameter groups that returns a torch optimiser
     seed: int | None = None,   # of the first replica's shuffles; None: each replica's own seed
-    callbacks=(),              # functions of the `Run`, called after each epoch; they may return {name: (S,) values}
+    callbacks=(),              # functions of the `Run`, called after each epoch, which may return {name: (S,) values}
     augment=None,              # "gaussian[:σ]", "fgsm[:ε]" or any perturbation, applied to every training batch
     out: str | Path | None = None, # a folder to keep checkpoints in, and to resume from
     schedule: str | tuple | None = None, # a name in `SCHEDULES`, or a pair (hidden, output); None: the rule's own
@@ -691,11 +692,19 @@ def fit(
     check_batch(rule, settings.batch_size)
     run = Run(rule, describe(rule, task, settings, **_own(recipe)), path=out if out is None else as_path(out))
     make = partial(make_optimizer, rule, optimizer, settings.lr)
-    steps = _steps(task, settings, epochs)
-    with progress_bar(total=steps, desc=rule.name, disable=not progress, unit="step", leave=False) as bar:
+    how = dict(total=_steps(task, settings, epochs), desc=rule.name, disable=not progress, unit="step", leave=False)
+    with ending(run, callbacks), progress_bar(**how) as bar:
         _diagnosed(run, task, bar, partial(_train, run, task, settings, make, augment, callbacks, bar))
         if warn: _tell(run, task)
     return run
+
+# %% ../nbs/22_training.ipynb #ending
+@contextmanager
+def ending(run: Run, callbacks):
+    "However training ends, call the method `end(run)` of those callbacks that have one."
+    try: yield
+    finally:
+        for end in [c.end for c in callbacks if hasattr(c, "end")]: end(run)
 
 # %% ../nbs/22_training.ipynb #train
 def _how_to_go_on(run: Run) -> str:

@@ -2,8 +2,10 @@
 import contextlib, io, warnings
 
 import numpy as np, pytest, torch
+from scipy import stats
+from bioplaus.brains import from_rsatoolbox, rsa_inference, to_rsatoolbox
 from bioplaus.core import stream
-from bioplaus.representations import rdm
+from bioplaus.representations import RDM, rdm
 from bioplaus.similarity import _alike, _dual, bootstrap_rsa, cka, noise_ceiling, rsa
 
 with warnings.catch_warnings():
@@ -124,3 +126,34 @@ def test_biased_cka():
     cka_base = pytest.importorskip("ckatorch", reason="pip install 'bioplaus[oracles]'").cka_base
     a, b = answers(1, 30, 20), answers(1, 30, 8, seed=1)
     np.testing.assert_allclose(cka(a, b, debiased=False)[0, 0], cka_base(a[0], b[0]), atol=1e-9)
+
+
+def test_rsatoolbox_there_and_back():
+    r = rdm(answers(3, 12, 9), "euclidean")
+    other = to_rsatoolbox(RDM.from_array(r.d, items=list("abcdefghijkl"), subjects=["x", "y", "z"]))
+    np.testing.assert_array_equal(other.get_matrices(), r.d)
+    assert other.pattern_descriptors["items"] == list("abcdefghijkl") and other.dissimilarity_measure == "given"
+    back = from_rsatoolbox(other, "items", "subjects")
+    assert back.d.equal(r.d) and back.seeds == ("x", "y", "z") and back.items == tuple("abcdefghijkl")
+    made = rsatoolbox.rdm.calc_rdm(dataset(answers(12, 9)), "correlation")  # its own, without names
+    np.testing.assert_allclose(from_rsatoolbox(made).vectors[0], made.dissimilarities[0])
+
+
+@pytest.mark.parametrize("method", ["cosine", "spearman"])
+def test_inference_over_subjects_and_items(method):
+    "Two models against 7 subjects: rsatoolbox's estimates, noise ceiling and, as far as 150 draws allow, its errors."
+    truth, draws = answers(1, 14, 20), 150
+    models = {"near": rdm(truth + answers(1, 14, 20, seed=2)), "far": rdm(truth + 2 * answers(1, 14, 20, seed=3))}
+    data = rdm(truth + 0.7 * answers(7, 14, 20, seed=1))
+    ours = rsa_inference(data, models, method=method, draws=draws)
+    np.random.seed(0)
+    fixed = [rsatoolbox.model.ModelFixed(name, theirs(m)) for name, m in models.items()]
+    with quiet():
+        found = rsatoolbox.inference.eval_dual_bootstrap(fixed, theirs(data), METHODS[method], N=draws)
+        plain = rsatoolbox.inference.eval_fixed(fixed, theirs(data), method=METHODS[method])
+    np.testing.assert_allclose(ours.difference[:2], plain.get_means(), atol=1e-8)
+    ceiling = ours.loc[0, ["ceiling_low", "ceiling_high"]].astype(float)
+    np.testing.assert_allclose(ceiling, plain.noise_ceiling, atol=1e-8)
+    errors = (ours.high - ours.difference) / stats.t.ppf(0.975, 6)  # 7 subjects are fewer than 14 items
+    theirs_too = np.sqrt([*found.get_model_var(), found.diff_var[0]])
+    assert np.abs(np.log(errors / theirs_too)).max() < 5 * (1 / draws) ** 0.5
