@@ -13,7 +13,8 @@ from types import ModuleType
 
 import pandas as pd
 from .core import BadInput
-from .monitors import OfRun, say
+from .monitors import OfRun
+from .records import say
 from .training import CHECKPOINT, Run, StopTraining
 
 # %% ../nbs/26_trackers.ipynb #guest

@@ -8,10 +8,11 @@ __all__ = ['BUSY', 'packed', 'packed_rules', 'cores', 'Lost', 'NoWorkers', 'spre
 # %% ../nbs/60_workers.ipynb #imports
 import asyncio, contextlib, logging, os, pickle, sys, sysconfig, threading, time, types, uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from .core import BOOKS, BadInput, RunFailed, follow, moved, whole
@@ -99,11 +100,11 @@ class NoWorkers(RunFailed):
     "There is nobody, or nobody any more, who could do the jobs."
 
 def spread(
-    jobs: list[Callable],         # functions without arguments
+    jobs: Sequence[Callable],     # functions without arguments
     workers: int = 1,             # processes; 1: this one
     scheduler: str | None = None, # the address of a dask scheduler, whose workers are taken instead
     tell: Callable = lambda workers: None, # is called with the number of workers that are at a job
-) -> Iterator[tuple]:
+) -> Generator[tuple, None, None]:
     "Yield (number of the job, what it returned) as jobs finish. An exception in a job is raised here, and ends it all."
     checked_place(workers, scheduler)
     if not jobs: return
@@ -239,7 +240,7 @@ def _check_workers(theirs: dict, scheduler: str):
 @dataclass
 class _Crew:
     "The workers of a scheduler: who is there, who has our versions, who is at which job."
-    client: object
+    client: Any
     scheduler: str
     there: dict = field(default_factory=dict)   # address -> its threads
     theirs: dict = field(default_factory=dict)  # address -> its versions, or None as long as it hasn't answered
