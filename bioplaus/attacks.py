@@ -21,7 +21,7 @@ from . import __version__
 from .core import BadInput, choose, moved, real, stream, whole, written_whole
 from .products import keep_memory
 from .sensitivity import RAISED, TARGETED, ascent, input_gradient, lead
-from .shown import NORMS, PERTURBATIONS, Perturbation, image_shape, names_of, perturbation, shown
+from .shown import NORMS, PERTURBATIONS, Perturbation, answering, image_shape, names_of, perturbation, shown
 
 _all_ = ["PERTURBATIONS", "perturbation"]  # the names of noise and attacks, in one import
 
@@ -93,11 +93,13 @@ class Attack(Perturbation, kind="attack", unit="ε", norm="linf", sees_gradient=
 
     @torch.no_grad()
     def __call__(self, rule, x: Tensor, y: Tensor, generator=None) -> Tensor:
+        rule = answering(rule)
         _check(rule, x, y)
         S, N, pixels = rule.net.replicas, *x.shape[-2:]
         keys = image_keys(x, generator).expand(S, N)
         keep_memory()
-        pieces = zip(*(t.split(max(1, AT_ONCE // S), 1) for t in (x.expand(S, N, pixels), y.expand(S, N), keys)))
+        piece = max(1, getattr(rule, "at_once", AT_ONCE) // S)
+        pieces = zip(*(t.split(piece, 1) for t in (x.expand(S, N, pixels), y.expand(S, N), keys)))
         return torch.cat([self.craft(rule, *piece) for piece in pieces], 1)
 
     @abstractmethod
@@ -115,6 +117,9 @@ def _two_faced(m) -> bool:
 def _check(rule, x: Tensor, y: Tensor):
     "A `BadInput` where an attack makes no sense."
     classes = rule.net.sizes[-1]
+    if x.dim() > 3:
+        raise BadInput("an attack takes images as rows, (N, pixels), or a set of them for each replica; "
+                       f"{tuple(x.shape)} was given. x.flatten(1) makes rows.")
     if not x.numel() or x.shape[-2] != y.shape[-1]:
         raise BadInput(f"an attack needs images and a label for each; images of shape {tuple(x.shape)} and labels of "
                        f"shape {tuple(y.shape)} were given.")
@@ -430,6 +435,7 @@ def worst_case(
 ) -> Tensor:                       # (S, N)
     """Whether each replica is right about each image, clean and under every one of the attacks.
     Its mean over images is the robust accuracy."""
+    rule = answering(rule)
     right = rule.predict(x).argmax(-1) == y
     for attack in suite() if attacks is None else attacks:
         open_ = right.any(0).nonzero()[:, 0]
@@ -450,6 +456,7 @@ def transfer(
     shift: int = 0,      # replica s sees the images of the source's replica s + shift
 ) -> Tensor:             # (S,)
     "Accuracy of each replica of `target` on images that were crafted on `source`."
+    source, target = answering(source), answering(target)
     mine, theirs = source.net.replicas, target.net.replicas
     if mine != theirs:
         raise BadInput(f"images of {mine} replicas were to be shown to {theirs}; train both rules with as many seeds.")
@@ -482,6 +489,7 @@ def blind_share(
     loss: str = "cross-entropy", # what the attack raises
 ) -> Tensor:   # (S,)
     "The share of images on which an attack sees no gradient, or nothing but rounding, for each replica."
+    rule = answering(rule)
     pieces = [(xs.expand(rule.net.replicas, *xs.shape), ys) for xs, ys in zip(x.split(1000), y.split(1000))]
     largest = lambda l: torch.cat([input_gradient(rule, *p, l).abs().amax(-1) for p in pieces], 1)
     raised, margin = largest(loss), largest("margin")
@@ -535,6 +543,7 @@ def masking_checks(
     """Signs of gradient masking: rule, seed, check, found, limit, passed, at_chance, suspects.
     Nobody at chance is accused; replicas that diverged are left out."""
     import pandas as pd
+    rule = answering(rule)
     clean = rule.predict(x).detach()
     alive, guess = clean[:, :1].isfinite().flatten(1).all(-1).cpu(), at_chance(clean.argmax(-1) == y, y, chance)
     attacks = _compared(level, queries, shape)

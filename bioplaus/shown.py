@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BLOCK', 'KINDS', 'NORMS', 'FACTS', 'places_in_set', 'ImageStream', 'drawn', 'standard_normal', 'Perturbation',
            'image_shape', 'known', 'class_of', 'fact', 'kind_of', 'names_of', 'perturbation', 'severity_level',
-           'as_perturbation', 'checked_pixels', 'shown', 'Answers', 'PERTURBATIONS']
+           'as_perturbation', 'checked_pixels', 'shown', 'answering', 'Answers', 'PERTURBATIONS']
 
 # %% ../nbs/20_shown.ipynb #imports
 import inspect, math, re
@@ -260,12 +260,29 @@ def shown(
     draw: int = 0,  # which draw of the noise; tables count the first one, 0
 ) -> tuple:         # (who answers, the images (N, pixels) or (S, N, pixels))
     "Who answers under a perturbation, and the images that it is shown: those that `evaluate` counts."
+    if rule is not None: rule = answering(rule)  # a corruption asks nobody
     if perturb is None: return rule, x
     perturb = as_perturbation(perturb)
     again = ("draw", draw) if whole(draw, "draw", 0) else ()
     of_these = ImageStream(seed, type(perturb).__name__, *again, start=places_in_set(at, x.shape[-2]))
     x = perturb(rule, checked_pixels(x), y, of_these)
     return perturb.network(rule, of_these), x
+
+# %% ../nbs/20_shown.ipynb #answering
+def answering(
+    model, # a rule, a `Run`, or whatever has `predict`
+):
+    "Who answers to pixels; a `BadInput` says how to make one of anything else."
+    kind = type(model).__name__
+    if isinstance(model, torch.nn.Module) and not hasattr(getattr(model, "net", None), "replicas"):
+        raise BadInput(f"{kind} is a bare PyTorch module, which doesn't say how its pixels are normalised. Tell wrap, "
+                       "and give what it returns: bioplaus.wrap.wrap(module, mean=..., std=...).")
+    if hasattr(model, "get_params"):
+        raise BadInput(f"{kind} is a classifier of scikit-learn's kind, whose answers are classes. Of a RuleClassifier "
+                       "give the network, .rule_, and what it is shown, .pixels(X).")
+    if callable(getattr(model, "predict", None)): return model
+    if hasattr(model, "rule"): return answering(model.rule)
+    raise BadInput(f"a rule, a run, or wrap(module) can be asked about pixels; {kind} was given.")
 
 # %% ../nbs/20_shown.ipynb #answers
 @runtime_checkable
