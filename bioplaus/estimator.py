@@ -76,9 +76,9 @@ def _rule(own, features: int, classes: int, seed: int) -> Rule:
     return make_rule(own.rule, MLP((features, *hidden, classes), own.act, seed=seed), **(own.options or {}))
 
 # %% ../nbs/24_estimator.ipynb #directions
-def _directions_only(own) -> bool:
+def _directions_only(own, features: int) -> bool:
     "Whether features are scaled one by one, and the rule brings what it sees to unit length."
-    return own.scale == "feature" and _rule(own, 2, 2, 0).inputs is INPUTS["unit-norm"]
+    return own.scale == "feature" and _rule(own, features, len(own.classes_), 0).inputs is INPUTS["unit-norm"]
 
 # %% ../nbs/24_estimator.ipynb #pickle
 def _packed(entry: tuple | None) -> bytes | None:
@@ -228,7 +228,7 @@ def _learn(own: RuleClassifier, X: np.ndarray, y: np.ndarray):
         raise BadInput("a classifier needs samples of at least 2 classes; all that were given are of 1 class, "
                        f"{own.classes_[0]}.")
     seed, own.range_ = _seed_of(own.random_state), range_of(X, own.scale)
-    own.on_off_ = _directions_only(own) if own.on_off is None else bool(own.on_off)
+    own.on_off_ = _directions_only(own, X.shape[1]) if own.on_off is None else bool(own.on_off)
     X = _shown(X, own.range_, own.on_off_)
     task = _task(X, numbers, own.classes_, own.validation, seed).to(own.device)
     rule = _rule(own, X.shape[1], len(own.classes_), seed)
@@ -236,7 +236,8 @@ def _learn(own: RuleClassifier, X: np.ndarray, y: np.ndarray):
     run = fit(rule, task, own.epochs, own.lr, own.batch_size, own.optimizer, schedule=schedule,
               progress=own.verbose, warn=False)
     for trouble in run.trouble:
-        if not trouble.expected: warnings.warn(str(trouble), ConvergenceWarning)
+        said = str(trouble) if own.validation else str(trouble).replace("validation accuracy", "training accuracy")
+        if not trouble.expected: warnings.warn(said, ConvergenceWarning)
     watched = run.history.columns if own.validation else [c for c in run.history if not c.startswith("valid_")]
     own.history_ = run.history[watched].drop(columns=["replica", "seed"])
     own.rule_, own.n_iter_, own._made_by = rule, run.epoch, _own_rule(own.rule)
