@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BLOCK', 'KINDS', 'NORMS', 'FACTS', 'places_in_set', 'ImageStream', 'drawn', 'standard_normal', 'Perturbation',
            'image_shape', 'known', 'class_of', 'fact', 'kind_of', 'names_of', 'perturbation', 'severity_level',
-           'as_perturbation', 'checked_pixels', 'shown', 'answering', 'Answers', 'PERTURBATIONS']
+           'as_perturbation', 'checked_pixels', 'answering', 'shown', 'Answers', 'PERTURBATIONS']
 
 # %% ../nbs/20_shown.ipynb #imports
 import inspect, math, re
@@ -248,26 +248,6 @@ def checked_pixels(x: Tensor) -> Tensor:
                        f"these lie in [{low:.3g}, {high:.3g}]. Rescale them first.")
     return x
 
-# %% ../nbs/20_shown.ipynb #shown
-@torch.no_grad()
-def shown(
-    rule,           # a `Rule`, or anything else that predicts
-    x: Tensor,      # (N, pixels) in [0, 1], or (S, N, pixels)
-    y: Tensor,      # (N,) labels
-    perturb,        # a perturbation, or its name with a level or a severity; None: nothing is perturbed
-    seed: int = 0,  # of its noise
-    at=0,           # place of the first image in its test set, or of each of them, (N,)
-    draw: int = 0,  # which draw of the noise; tables count the first one, 0
-) -> tuple:         # (who answers, the images (N, pixels) or (S, N, pixels))
-    "Who answers under a perturbation, and the images that it is shown: those that `evaluate` counts."
-    if rule is not None: rule = answering(rule)  # a corruption asks nobody
-    if perturb is None: return rule, x
-    perturb = as_perturbation(perturb)
-    again = ("draw", draw) if whole(draw, "draw", 0) else ()
-    of_these = ImageStream(seed, type(perturb).__name__, *again, start=places_in_set(at, x.shape[-2]))
-    x = perturb(rule, checked_pixels(x), y, of_these)
-    return perturb.network(rule, of_these), x
-
 # %% ../nbs/20_shown.ipynb #answering
 def answering(
     model, # a rule, a `Run`, or whatever has `predict`
@@ -283,6 +263,25 @@ def answering(
     if callable(getattr(model, "predict", None)): return model
     if hasattr(model, "rule"): return answering(model.rule)
     raise BadInput(f"a rule, a run, or wrap(module) can be asked about pixels; {kind} was given.")
+
+# %% ../nbs/20_shown.ipynb #shown
+@torch.no_grad()
+def shown(
+    rule,           # a `Rule`, or anything else that predicts
+    x: Tensor,      # (N, pixels) in [0, 1], or (S, N, pixels)
+    y: Tensor,      # (N,) labels
+    perturb,        # a perturbation, or its name with a level or a severity; None: nothing is perturbed
+    seed: int = 0,  # of its noise
+    at=0,           # place of the first image in its test set, or of each of them, (N,)
+    draw: int = 0,  # which draw of the noise; tables count the first one, 0
+) -> tuple:         # (who answers, the images (N, pixels) or (S, N, pixels))
+    "Who answers under a perturbation, and the images that it is shown: those that `evaluate` counts."
+    if perturb is None: return rule, x
+    perturb = as_perturbation(perturb)
+    again = ("draw", draw) if whole(draw, "draw", 0) else ()
+    of_these = ImageStream(seed, type(perturb).__name__, *again, start=places_in_set(at, x.shape[-2]))
+    x = perturb(rule, checked_pixels(x), y, of_these)
+    return perturb.network(rule, of_these), x
 
 # %% ../nbs/20_shown.ipynb #answers
 @runtime_checkable

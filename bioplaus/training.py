@@ -26,7 +26,7 @@ from .monitors import Trouble, asked_for, diagnose, exploded, say
 from .network import make_network
 from .products import Outer, keep_memory
 from .rule import LOSSES, Rule, Teacher, fill, make_rule
-from .shown import as_perturbation, places_in_set, shown
+from .shown import answering, as_perturbation, places_in_set, shown
 
 # %% ../nbs/22_training.ipynb #evaluate
 PIECE = 1000  # images at a time
@@ -41,6 +41,7 @@ def evaluate(
     at=0,           # place of the first image in its test set, or of each of them, (N,): decides its noise
 ) -> dict[str, Tensor]:
     "`accuracy` and `loss` (cross-entropy) of every replica, each of shape (S,)."
+    rule = answering(rule)
     right, loss, at = 0, 0, places_in_set(at, len(y))
     for xs, ys, here in zip(x.split(PIECE), y.split(PIECE), at.split(PIECE)):
         net, xs = shown(rule, xs, ys, perturb, seed, here)
