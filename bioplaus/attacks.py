@@ -23,7 +23,7 @@ from .data import checked_labels, checked_pixels, read_arrays, trusted_pixels
 from .products import keep_memory
 from .records import Corrupt, proved, stored
 from .sensitivity import RAISED, TARGETED, ascent, input_gradient, lead
-from .shown import NORMS, PERTURBATIONS, Perturbation, image_shape, names_of, perturbation, shown
+from .shown import NORMS, PERTURBATIONS, Perturbation, answering, image_shape, names_of, perturbation, shown
 
 _all_ = ["PERTURBATIONS", "perturbation"]  # the names of noise and attacks, in one import
 
@@ -95,11 +95,13 @@ class Attack(Perturbation, kind="attack", unit="ε", norm="linf", sees_gradient=
 
     @torch.no_grad()
     def __call__(self, rule, x: Tensor, y: Tensor, generator=None) -> Tensor:
+        rule = answering(rule)
         _check(rule, x, y)
         S, N, pixels = rule.net.replicas, *x.shape[-2:]
         keys = image_keys(x, generator).expand(S, N)
         keep_memory()
-        pieces = zip(*(t.split(max(1, AT_ONCE // S), 1) for t in (x.expand(S, N, pixels), y.expand(S, N), keys)))
+        piece = max(1, getattr(rule, "at_once", AT_ONCE) // S)
+        pieces = zip(*(t.split(piece, 1) for t in (x.expand(S, N, pixels), y.expand(S, N), keys)))
         with trusted_pixels(): return torch.cat([self.craft(rule, *piece) for piece in pieces], 1)
 
     @abstractmethod
@@ -119,6 +121,9 @@ def _check(rule, x: Tensor, y: Tensor):
     classes = rule.net.sizes[-1]
     if not isinstance(x, Tensor) or not x.is_floating_point(): checked_pixels(x)
     if not isinstance(y, Tensor) or y.is_floating_point() or y.dtype == torch.bool: checked_labels(y, len(x), classes)
+    if x.dim() > 3:
+        raise BadInput("an attack takes images as rows, (N, pixels), or a set of them for each replica; "
+                       f"{tuple(x.shape)} was given. x.flatten(1) makes rows.")
     if not x.numel() or x.shape[-2] != y.shape[-1]:
         raise BadInput(f"an attack needs images and a label for each; images of shape {tuple(x.shape)} and labels of "
                        f"shape {tuple(y.shape)} were given.")
@@ -434,6 +439,7 @@ def worst_case(
 ) -> Tensor:                       # (S, N)
     """Whether each replica is right about each image, clean and under every one of the attacks.
     Its mean over images is the robust accuracy."""
+    rule = answering(rule)
     logits = rule.predict(x)
     right = logits.argmax(-1) == checked_labels(y, len(x), logits.shape[-1])
     for attack in suite() if attacks is None else attacks:
@@ -455,6 +461,7 @@ def transfer(
     shift: int = 0,      # replica s sees the images of the source's replica s + shift
 ) -> Tensor:             # (S,)
     "Accuracy of each replica of `target` on images that were crafted on `source`."
+    source, target = answering(source), answering(target)
     mine, theirs = source.net.replicas, target.net.replicas
     if mine != theirs:
         raise BadInput(f"images of {mine} replicas were to be shown to {theirs}; train both rules with as many seeds.")
@@ -487,6 +494,7 @@ def blind_share(
     loss: str = "cross-entropy", # what the attack raises
 ) -> Tensor:   # (S,)
     "The share of images on which an attack sees no gradient, or nothing but rounding, for each replica."
+    rule = answering(rule)
     pieces = [(xs.expand(rule.net.replicas, *xs.shape), ys) for xs, ys in zip(x.split(1000), y.split(1000))]
     largest = lambda l: torch.cat([input_gradient(rule, *p, l).abs().amax(-1) for p in pieces], 1)
     raised, margin = largest(loss), largest("margin")
@@ -540,6 +548,7 @@ def masking_checks(
     """Signs of gradient masking: rule, seed, check, found, limit, passed, at_chance, suspects.
     Nobody at chance is accused; replicas that diverged are left out."""
     import pandas as pd
+    rule = answering(rule)
     clean = rule.predict(x).detach()
     alive, guess = clean[:, :1].isfinite().flatten(1).all(-1).cpu(), at_chance(clean.argmax(-1) == y, y, chance)
     attacks = _compared(level, queries, shape)

@@ -16,15 +16,17 @@ from .attacks import APGD, AT_ONCE, image_keys
 from .core import BadInput, choose, stream, whole
 from .data import checked_labels, checked_pixels
 from .rule import Rule
+from .shown import answering
 
 # %% ../nbs/53_mediators.ipynb #measures
 def weight_norm(rule: Rule, x: Tensor, y: Tensor) -> Tensor:
     "Frobenius norm of the first layer's weights, (S,)."
-    return rule.net.weights[0].detach().flatten(1).norm(dim=1)
+    return answering(rule).net.weights[0].detach().flatten(1).norm(dim=1)
 
 @torch.enable_grad()
 def _slopes(rule: Rule, x: Tensor) -> tuple[Tensor, Tensor]:
     "Logits (S, N, classes), and the gradient of each with respect to the pixels, (classes, S, N, pixels)."
+    rule = answering(rule)
     x = x.expand(rule.net.replicas, *x.shape[-2:]).detach().clone().requires_grad_()
     z = rule.predict(x)
     slope = lambda c: torch.autograd.grad(z[..., c].sum(), x, retain_graph=True)[0]
@@ -74,10 +76,11 @@ def smallest_fooling(
     seed: int = 0,      # of the attack's random starts
 ) -> Tensor:            # (S, N)
     "The smallest ε at which each image was found to fool each replica: 0 for a wrong answer, infinite if nothing did."
+    rule = answering(rule)
     S, N = rule.net.replicas, y.shape[-1]
     attack, rounds = _Nearest(0.1, norm), whole(rounds, "rounds")
     own = x.expand(S, N, x.shape[-1]), y.expand(S, N), image_keys(x, stream(seed, "margin")).expand(S, N)
-    pieces = zip(*(t.split(max(1, AT_ONCE // S), 1) for t in own))
+    pieces = zip(*(t.split(max(1, getattr(rule, "at_once", AT_ONCE) // S), 1) for t in own))
     return torch.cat([_bisected(rule, attack, *piece, rounds) for piece in pieces], 1)
 
 # %% ../nbs/53_mediators.ipynb #measured-bisected

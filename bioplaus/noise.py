@@ -299,6 +299,8 @@ class NoisyNetwork:
         return r + self.activity * r.std(-1, correction=0, keepdim=True) * standard_normal(r, self.generator)
 
 # %% ../nbs/40_noise.ipynb #inside
+def _noisy(rule, **how): return rule.noisy(**how) if hasattr(rule, "noisy") else NoisyNetwork(rule, **how)
+
 class Inside(Perturbation, kind="network"):
     "Noise in the network; images stay as they are."
     def __call__(self, rule, x: Tensor, y: Tensor, generator) -> Tensor: return x
@@ -308,11 +310,11 @@ class Inside(Perturbation, kind="network"):
 
 class HiddenNoise(Inside, name="hidden-noise", unit="σ, relative to the spread", levels=(0.3, 0.6, 1.0, 1.5, 2.0)):
     "Noise on the activity of every hidden layer."
-    def network(self, rule, generator): return NoisyNetwork(rule, activity=self.level, generator=generator)
+    def network(self, rule, generator): return _noisy(rule, activity=self.level, generator=generator)
 
 class WeightNoise(Inside, name="weight-noise", unit="σ, relative to the rms", levels=(0.3, 0.6, 1.0, 1.5, 2.0)):
     "Noise on all weights."
-    def network(self, rule, generator): return NoisyNetwork(rule, weights=self.level, generator=generator)
+    def network(self, rule, generator): return _noisy(rule, weights=self.level, generator=generator)
 
 # %% ../nbs/40_noise.ipynb #corrupted
 def corrupted(

@@ -16,12 +16,13 @@ import numpy as np, torch, torch.nn.functional as F
 from torch import Tensor
 from .core import BadInput, check_memory, choose, whole
 from .data import checked_labels, checked_pixels, trusted_pixels
-from .shown import Answers, shown
+from .shown import Answers, answering, shown
 from .rule import Rule
 
 # %% ../nbs/50_representations.ipynb #layers
 def layer_names(rule: Rule) -> list[str]:
     "'input', 'hidden 1', ..., 'output': layers number 0, 1, ..., depth."
+    if named := getattr(rule, "layer_names", None): return named
     return ["input", *(f"hidden {l}" for l in range(1, rule.net.depth)), "output"]
 
 def _named(layer, names: list[str]) -> str:
@@ -62,6 +63,7 @@ def activities(
 ) -> Activities:
     "The activity of the layers of `rule`, for each replica and image."
     choose(phase, ("free", "taught"), "phase")
+    rule = answering(rule)
     whole(draws, "draws")
     names = layer_names(rule)
     asked = layers if isinstance(layers, (list, tuple)) else [layers]
@@ -84,6 +86,8 @@ def _answers(rule: Rule, shown: tuple, y: Tensor | None, phase: str) -> list[Ten
     if who is not rule and phase == "taught":
         raise BadInput("with noise inside the network there is no taught phase: nobody teaches such a network. "
                        "Ask for phase='free'.")
+    if phase == "taught" and not hasattr(rule, "phases"):
+        raise BadInput(f"{type(rule).__name__} has no teacher, so there is no taught phase. Ask for phase='free'.")
     if not isinstance(who, Answers):
         raise BadInput(f"{type(who).__name__} answers in the rule's place and has only `predict`; "
                        "give it a method `activities(x)`, the list of all layers' activity.")

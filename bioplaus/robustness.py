@@ -18,7 +18,7 @@ from .core import PERTURBATIONS, BadInput, checked_seed, choose, progress_bar, r
 from .data import Task
 from .noise import corrupted
 from .rule import Rule
-from .shown import Perturbation, fact, kind_of, names_of, perturbation, severity_level
+from .shown import Perturbation, answering, fact, kind_of, names_of, perturbation, severity_level
 from .stats import interval
 from .training import Run, evaluate
 
@@ -77,7 +77,7 @@ def named_rules(
     "Rules by name."
     if not isinstance(models, (dict, list, tuple)): models = [models]
     listed = models.items() if isinstance(models, dict) else [(None, m) for m in models]
-    rules = [(name, m.rule if isinstance(m, Run) else m) for name, m in listed]
+    rules = [(name, answering(m)) for name, m in listed]
     rules = [(name or rule.name, rule) for name, rule in rules]
     if len(dict(rules)) < len(rules):
         called = ", ".join(n for n, _ in rules)
@@ -204,7 +204,7 @@ def attack_checks(
     if not attacks: return pd.DataFrame()
     sizes = sorted({a.level for a in attacks if a.norm == "linf" and a.level}) or [0.1]
     x, y = evenly(task, images)
-    return masking_checks(rule, x, y, sizes[len(sizes) // 2], queries, seed, name=name, shape=task.shape)
+    return masking_checks(answering(rule), x, y, sizes[len(sizes) // 2], queries, seed, name=name, shape=task.shape)
 
 # %% ../nbs/43_robustness.ipynb #suite-checks
 def suite_checks(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from .core import choose
 from .data import checked_labels, checked_pixels
+from .shown import answering
 
 # %% ../nbs/41_sensitivity.ipynb #gradient
 def lead(
@@ -68,7 +69,7 @@ def _frozen(net):
 @torch.enable_grad()
 def ascent(rule, x: Tensor, raised: Callable) -> tuple[Tensor, Tensor]:
     "(gradient of `raised(logits)`, logits) at `x`."
-    x = x.detach().requires_grad_()
+    rule, x = answering(rule), x.detach().requires_grad_()
     with _frozen(rule.net): logits = rule.predict(x)
     return torch.autograd.grad(raised(logits).sum(), x)[0], logits.detach()
 

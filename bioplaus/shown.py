@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BLOCK', 'KINDS', 'NORMS', 'FACTS', 'places_in_set', 'ImageStream', 'drawn', 'standard_normal', 'Perturbation',
            'image_shape', 'known', 'class_of', 'fact', 'kind_of', 'names_of', 'perturbation', 'severity_level',
-           'as_perturbation', 'shown', 'Answers', 'PERTURBATIONS', 'checked_pixels']
+           'as_perturbation', 'answering', 'shown', 'Answers', 'PERTURBATIONS', 'checked_pixels']
 
 # %% ../nbs/20_shown.ipynb #imports
 import inspect, math, re
@@ -243,6 +243,22 @@ def as_perturbation(
     if isinstance(perturb, type) and issubclass(perturb, Perturbation):
         raise BadInput(f"{perturb.__name__} is a class; give an object of it, such as {perturb.__name__}(0.1).")
     raise BadInput(_no_perturbation(perturb))
+
+# %% ../nbs/20_shown.ipynb #answering
+def answering(
+    model, # a rule, a `Run`, or whatever has `predict`
+):
+    "Who answers to pixels; a `BadInput` says how to make one of anything else."
+    kind = type(model).__name__
+    if isinstance(model, torch.nn.Module) and not hasattr(getattr(model, "net", None), "replicas"):
+        raise BadInput(f"{kind} is a bare PyTorch module, which doesn't say how its pixels are normalised. Tell wrap, "
+                       "and give what it returns: bioplaus.wrap.wrap(module, mean=..., std=...).")
+    if hasattr(model, "get_params"):
+        raise BadInput(f"{kind} is a classifier of scikit-learn's kind, whose answers are classes. Of a RuleClassifier "
+                       "give the network, .rule_, and what it is shown, .pixels(X).")
+    if callable(getattr(model, "predict", None)): return model
+    if hasattr(model, "rule"): return answering(model.rule)
+    raise BadInput(f"a rule, a run, or wrap(module) can be asked about pixels; {kind} was given.")
 
 # %% ../nbs/20_shown.ipynb #shown
 @torch.no_grad()

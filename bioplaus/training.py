@@ -27,7 +27,7 @@ from .products import Outer, keep_memory
 from .records import (Corrupt, Journal, chained, fingerprint, read_bytes, read_csv, read_journal, read_tensors,
                               say, state, stored, versions, write_tensors)
 from .rule import LOSSES, Rule, Teacher, fill, make_rule
-from .shown import as_perturbation, places_in_set, shown
+from .shown import answering, as_perturbation, places_in_set, shown
 
 # %% ../nbs/22_training.ipynb #evaluate
 PIECE = 1000  # images at a time
@@ -42,6 +42,7 @@ def evaluate(
     at=0,           # place of the first image in its test set, or of each of them, (N,): decides its noise
 ) -> dict[str, Tensor]:
     "`accuracy` and `loss` (cross-entropy) of every replica, each of shape (S,)."
+    rule = answering(rule)
     checked_labels(y, len(checked_pixels(x)), 2**62)  # their range is checked against what answers, below
     right, loss, at = 0, 0, places_in_set(at, len(y))
     for xs, ys, here in zip(x.split(PIECE), y.split(PIECE), at.split(PIECE)):
