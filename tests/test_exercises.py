@@ -243,7 +243,7 @@ def qualities(trained, name, digits, **yardstick):
     "{layer: quality of the updates} of a rule on a network that `trained` has trained."
     rule = fit(make_rule(trained, MLP((64, 50, 10), act="tanh", replicas=5)), digits, epochs=2, progress=False).rule
     batches = yardstick.pop("batches", mini_batches(digits.x_train, digits.y_train, 40, 32))
-    asked = rule if name == trained else make_rule(name, rule.net)
+    asked = rule if name == trained else make_rule(name, rule.net).shown_as(rule)
     return {l: quality(U, G) for l, (U, G) in paired_updates(asked, batches, **yardstick).items()}
 
 
