@@ -130,6 +130,7 @@ def mediators(
 ) -> dict[str, Tensor]:
     "Each measure of every replica, (S,)."
     if not len(x): raise BadInput("mediators are means over images; none were given.")
+    rule = answering(rule)
     checked_labels(y, len(checked_pixels(x)), rule.net.sizes[-1])
     return {n: MEDIATORS[known_mediator(n)](rule, x, y).double().cpu() for n in names}
 

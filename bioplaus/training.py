@@ -26,7 +26,7 @@ from .network import make_network
 from .products import Outer, keep_memory
 from .records import (Corrupt, Journal, chained, fingerprint, read_bytes, read_csv, read_journal, read_tensors,
                               say, state, stored, versions, write_tensors)
-from .rule import LOSSES, Rule, Teacher, fill, make_rule
+from .rule import TRAINED, LOSSES, Rule, Teacher, fill, make_rule
 from .shown import answering, as_perturbation, places_in_set, shown
 
 # %% ../nbs/22_training.ipynb #evaluate
@@ -611,6 +611,7 @@ def _fitted_to(rule: Rule, task: Task):
     if net.sizes[-1] != task.n_classes:
         raise BadInput(f"sizes {net.sizes} end with {net.sizes[-1]}, but the task has {task.n_classes} classes.")
     if rule.normalise is None: rule.normalise = (task.mean, task.std)
+    TRAINED[net] = rule.normalise
     rule.to(task.x_train.device)
 
 # %% ../nbs/22_training.ipynb #resumed
