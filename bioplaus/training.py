@@ -22,11 +22,11 @@ from .core import (LAST_SEED, RULES, SIDE, BadInput, RunFailed, as_path, cards, 
                            shown_short, stream, sweep, whole)
 from .data import Task, checked_labels, checked_pixels, trusted_pixels
 from .monitors import Trouble, asked_for, diagnose, exploded
-from .network import make_network
+from .network import TRAINED, make_network
 from .products import Outer, keep_memory
 from .records import (Corrupt, Journal, chained, fingerprint, read_bytes, read_csv, read_journal, read_tensors,
                               say, state, stored, versions, write_tensors)
-from .rule import TRAINED, LOSSES, Rule, Teacher, fill, make_rule
+from .rule import LOSSES, Rule, Teacher, fill, make_rule
 from .shown import answering, as_perturbation, places_in_set, shown
 
 # %% ../nbs/22_training.ipynb #evaluate
@@ -611,7 +611,7 @@ def _fitted_to(rule: Rule, task: Task):
     if net.sizes[-1] != task.n_classes:
         raise BadInput(f"sizes {net.sizes} end with {net.sizes[-1]}, but the task has {task.n_classes} classes.")
     if rule.normalise is None: rule.normalise = (task.mean, task.std)
-    TRAINED[net] = rule.normalise
+    TRAINED.add(net)
     rule.to(task.x_train.device)
 
 # %% ../nbs/22_training.ipynb #resumed
