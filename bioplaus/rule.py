@@ -417,7 +417,7 @@ def _built(name: str, factory: Callable, net: Network, options: dict) -> Rule:
         if factory.__module__.partition(".")[0] in ("__main__", "bioplaus"): raise
         raise RunFailed(f"rule {name!r} of {factory.__module__} could not be made ({type(e).__name__}: "
                         f"{' '.join(str(e).split())[:300]}). Mend that module, or uninstall it.") from e
-    if isinstance(rule, Rule): return rule
+    if hasattr(rule, "net") and hasattr(rule, "predict"): return rule  # also of a page that defines `Rule` anew
     raise BadInput(f"the function of rule {name!r} must return a Rule; it gave {type(rule).__name__}.")
 
 def make_rule(

@@ -107,7 +107,7 @@ def test_workers_end_with_their_study(tmp_path, how):
 
 def test_who_waits_is_told_for_whom(tmp_path):
     "A second command for the same study waits for the cell that the first is at, and says who that is."
-    study = study_of(epochs=60)
+    study = study_of(epochs=2500)
     first = bioplaus(*study, "--out", tmp_path)
     while not (tmp_path / "cells" / "digits_10_hebb-clamp" / "history.csv").exists():
         assert first.poll() is None, first.stderr.read()
@@ -170,16 +170,16 @@ def test_a_full_disk_is_said_and_harms_nothing(tmp_path):
     "A limit on file size stands in for a full disk: writing fails in the middle of a file."
     train = ["train", "backprop", "--task", "digits", "--epochs", "2", "--out", str(tmp_path / "run")]
     finished(*train)
-    before = (tmp_path / "run" / "checkpoint.safetensors").read_bytes()
+    before, longer = (tmp_path / "run" / "checkpoint.safetensors").read_bytes(), [*train[:5], "4", *train[6:]]
     limited = ("import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
                "resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000));"
-               f"sys.argv = ['bioplaus', *{train!r}, '--epochs', '4']; from bioplaus.cli import main; main()")
+               f"sys.argv = ['bioplaus', *{longer!r}]; from bioplaus.cli import main; main()")
     done = subprocess.run([sys.executable, "-c", limited], capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
     assert "cannot write" in done.stderr and "checkpoint.safetensors" in done.stderr, done.stderr
     assert (tmp_path / "run" / "checkpoint.safetensors").read_bytes() == before
     assert not list((tmp_path / "run").glob(".*part"))
-    finished(*train[:-2], "--epochs", "4", *train[-2:])
+    finished(*longer)
 
 
 def test_absent_and_offline(tmp_path):

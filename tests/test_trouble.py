@@ -4,7 +4,7 @@ import json, os, subprocess, sys
 import pytest
 from bioplaus.study import load_study
 
-DEEP = ("--task", "digits", "--sizes", "64,50,50,50,50,10", "--epochs", "1", "--seeds", "2")
+DEEP = ("--task", "digits", "--sizes", "64,50,50,50,50,10", "--seeds", "2")
 
 
 def bioplaus(*args):
@@ -17,7 +17,7 @@ def bioplaus(*args):
 
 @pytest.mark.parametrize("rule", ["backprop", "fa", "dfc-ssa"])
 def test_five_sigmoid_layers(rule):
-    code, out, said = bioplaus("train", rule, *DEEP, "--json")
+    code, out, said = bioplaus("train", rule, *DEEP, "--epochs", "1", "--json")
     trouble = json.loads(out.splitlines()[-1])["trouble"]
     assert code == 0 and [t["kind"] for t in trouble] == ["faded"] and trouble[0]["seeds"] == [0, 1]
     assert "can't be told from guessing" in said
