@@ -699,9 +699,9 @@ def load_adversarial(path: str | Path) -> Adversarial:
     "The test set in a file that `bioplaus data adversarial` or its own `save` wrote."
     path = as_path(path, "the adversarial test set")
     try:
-        parts = read_arrays(path, ("clean", "adversarial", "labels", "classes", "about"))  # of bounded size
-        proved(path)
-        return _checked_parts(parts)
+        found = _checked_parts(read_arrays(path, ("clean", "adversarial", "labels", "classes", "about")))
+        proved(path)  # its size is bounded by now
+        return found
     except FileNotFoundError:
         raise BadInput(f"there is no file {path}; make it with `bioplaus data adversarial --from RUN --out FILE`."
                        ) from None

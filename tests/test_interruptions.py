@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from bioplaus.core import claimed
 from bioplaus.data import data_folder
 from bioplaus.design import PROVENANCE
 
@@ -106,15 +107,13 @@ def test_workers_end_with_their_study(tmp_path, how):
 
 
 def test_who_waits_is_told_for_whom(tmp_path):
-    "A second command for the same study waits for the cell that the first is at, and says who that is."
-    study = study_of(epochs=2500)
-    first = bioplaus(*study, "--out", tmp_path)
-    while not (tmp_path / "cells" / "digits_10_hebb-clamp" / "history.csv").exists():
-        assert first.poll() is None, first.stderr.read()
-        time.sleep(0.01)
-    _, err = finished(*study, "--out", tmp_path)
-    assert f"digits_10_hebb-clamp is being computed by process {first.pid} on " in err, err
-    assert first.wait(60) == 0
+    "A command waits for a cell that another process is at, and says who that is."
+    with claimed(tmp_path / "cells" / "digits_10_hebb-clamp"):
+        study = bioplaus(*STUDY, "--out", tmp_path)
+        said = next(line for line in study.stderr if "is being computed by" in line)
+        assert f"digits_10_hebb-clamp is being computed by process {os.getpid()} on " in said
+    study.stderr.read()
+    assert study.wait(100) == 0 and set(pd.read_csv(tmp_path / "results.csv").rule) == {"backprop", "hebb-clamp"}
 
 
 def test_a_study_of_other_cells_is_refused_meanwhile(tmp_path):
