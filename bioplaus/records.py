@@ -512,7 +512,8 @@ def verify(
     folder = Path(folder)
     if not folder.is_dir(): raise BadInput(f"{folder} is no folder; give one that a study or a run was written to.")
     known = {proof.parent / name for proof in folder.rglob(PROOF) for name in (PROOF, *_sums(proof.parent))}
-    known |= {f.with_name("checkpoint.safetensors") for f in folder.rglob("history.csv") if state(f) == "unproven"}
+    runs = (f for f in folder.rglob("history.csv") if not f.with_name("study.json").exists())
+    known |= {f.with_name("checkpoint.safetensors") for f in runs if state(f) == "unproven"}
     known |= {f.with_name("history.csv") for f in folder.rglob("checkpoint.safetensors")}
     known |= {f.with_name(name) for f in folder.rglob("cell.json") for name in _OF_A_CELL}
     there = {f for f in folder.rglob("*") if f.suffix in COVERED and f.is_file()}
