@@ -182,6 +182,13 @@ def cells_done(folder: Path, n: int, study, name: str = "out"):
     assert study.poll() is None, f"the study ended too early: {study.communicate()[1][-500:]}"
 
 
+def at_work(folder: Path, c, **how):
+    "A study on a cluster, one cell of which is done."
+    study = started(folder, scheduler=c.address, **{"settings": LONG} | how)
+    cells_done(folder, 1, study)
+    return study
+
+
 def with_mine(**more) -> dict: return SETTINGS | dict(rules=("backprop", "mine")) | more
 
 
@@ -231,8 +238,7 @@ def a_worker_joins_late(d):
     log = d / "log"
     settings = with_mine(classes=(2, 3, 4, 5, 6, 10), epochs=15)
     with cluster(d, 1) as c:
-        study = started(d, before=WHO.format(log=str(log)), settings=settings, scheduler=c.address)
-        cells_done(d, 1, study)
+        study = at_work(d, c, before=WHO.format(log=str(log)), settings=settings)
         c.work()
         fine(ended(study))
     assert len(set(log.read_text().split())) >= 3, "the newcomer got nothing"
@@ -343,8 +349,7 @@ def two_sessions_one_name(d):
 def a_worker_is_killed(d):
     "Its cell goes to another one; the table is the same."
     with cluster(d, 2) as c:
-        study = started(d, settings=LONG, scheduler=c.address)
-        cells_done(d, 1, study)
+        study = at_work(d, c)
         c.end(c.parts[-1])
         fine(ended(study))
     same(d, LONG)
@@ -371,8 +376,7 @@ def a_cell_kills_all_workers(d):
 def all_workers_leave(d):
     "In an orderly way, as at the end of their time: one line, and with new ones the same call goes on."
     with cluster(d, 1) as c:
-        study = started(d, settings=LONG, scheduler=c.address)
-        cells_done(d, 1, study)
+        study = at_work(d, c)
         c.end(c.parts[-1], signal.SIGTERM)
         one_line(ended(study), "no workers", "kept in", "goes on")
         c.work(there=1)
@@ -398,8 +402,7 @@ def the_scheduler_dies(d):
 def the_scheduler_hangs(d):
     "It is stopped, as on a machine that swaps: one line within a minute."
     with cluster(d, 1) as c:
-        study = started(d, settings=LONG, scheduler=c.address)
-        cells_done(d, 1, study)
+        study = at_work(d, c)
         os.killpg(c.scheduler.pid, signal.SIGSTOP)
         try: one_line(ended(study, 90), "is gone", "goes on")
         finally: os.killpg(c.scheduler.pid, signal.SIGCONT)
@@ -425,8 +428,7 @@ def finished_and_there_are_no_workers(d):
 def ctrl_c(d):
     "It says how to go on, and the same call does."
     c = calm()
-    study = started(d, settings=LONG, scheduler=c.address)
-    cells_done(d, 1, study)
+    study = at_work(d, c)
     study.send_signal(signal.SIGINT)
     _, err = ended(study, 30)
     assert "interrupted." in err and "the same call goes on from there" in err, err
@@ -438,8 +440,7 @@ def ctrl_c(d):
 def the_study_is_killed(d):
     "Run again on the same cluster, it gives the same table."
     c = calm()
-    study = started(d, settings=LONG, scheduler=c.address)
-    cells_done(d, 1, study)
+    study = at_work(d, c)
     study.kill()
     study.wait()
     fine(ran(d, settings=LONG, scheduler=c.address))
@@ -534,8 +535,7 @@ def a_late_worker_of_another_version(d):
     "It never computes a cell, and that is said."
     log, settings = d / "log", with_mine(classes=(2, 3, 4, 5, 6, 10), epochs=15)
     with cluster(d, 1) as c:
-        study = started(d, before=WHO.format(log=str(log)), settings=settings, scheduler=c.address)
-        cells_done(d, 1, study)
+        study = at_work(d, c, before=WHO.format(log=str(log)), settings=settings)
         c.work("--preload", other_version(d), there=2)
         err = fine(ended(study))
     assert len(set(log.read_text().split())) == 2 and "gets nothing to do" in err, err
@@ -575,8 +575,7 @@ def two_of_the_same(d):
 def two_of_other_rules(d):
     "A study of other cells in the same folder is refused as long as the first is at work, and told whose it is."
     c = calm()
-    study = started(d, settings=LONG, scheduler=c.address)
-    cells_done(d, 1, study)
+    study = at_work(d, c)
     one_line(ran(d, settings=LONG | dict(rules=("linear",)), scheduler=c.address), "in use", str(study.pid))
     fine(ended(study))
     same(d, LONG)
