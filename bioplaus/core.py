@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['MOST_SEEDS', 'LAST_SEED', 'SIDE', 'LEFT', 'RULES', 'PERTURBATIONS', 'TASKS', 'NETWORKS', 'BOOKS', 'OWNER', 'BadInput',
-           'RunFailed', 'expect_fail', 'shown_short', 'choose', 'whole', 'real', 'checked_seed', 'free_memory',
-           'check_memory', 'read_value', 'read_options', 'named', 'file_name', 'as_path', 'tell', 'progress_bar',
-           'stream', 'normal', 'pick_device', 'sweep', 'CannotWrite', 'written_whole', 'Entry', 'Card', 'entry_of',
-           'read_cards', 'read_classes', 'Listing', 'Book', 'cards', 'register', 'register_task', 'register_network',
-           'rules', 'find_rule', 'claim', 'rewrite', 'own_rules', 'adopt', 'owner_of', 'claimed', 'follow', 'moved']
+           'RunFailed', 'expect_fail', 'shown_short', 'one_line', 'choose', 'whole', 'real', 'checked_seed',
+           'free_memory', 'check_memory', 'read_value', 'read_options', 'named', 'file_name', 'as_path', 'tell',
+           'progress_bar', 'stream', 'normal', 'pick_device', 'sweep', 'CannotWrite', 'written_whole', 'Entry', 'Card',
+           'entry_of', 'read_cards', 'read_classes', 'Listing', 'made_by', 'Book', 'cards', 'register', 'register_task',
+           'register_network', 'rules', 'find_rule', 'claim', 'rewrite', 'own_rules', 'adopt', 'owner_of', 'claimed',
+           'follow', 'moved']
 
 # %% ../nbs/00_core.ipynb #imports
 import ast, difflib, errno, importlib.util, json, math, numbers, os, re, signal, socket, sys, threading, time
@@ -48,6 +49,10 @@ def shown_short(value, most: int = 120) -> str:
     "What was given, for a message: not all of its 10,000 numbers."
     text = repr(value)
     return text if len(text) <= most else f"{text[:most]} ... ({len(text):,} characters)"
+
+def one_line(e: BaseException, most: int = 300) -> str:
+    "An error of another package, for a message."
+    return " ".join(f"{type(e).__name__}: {e}".split())[:most]
 
 def choose(
     name: str,    # what was given
@@ -380,8 +385,8 @@ def read_classes(
 
 # %% ../nbs/00_core.ipynb #plugins
 def _left_out(group: str, module: str, why):
-    reason = why if isinstance(why, str) else f"{type(why).__name__}: {why}"
-    warnings.warn(f"the entry point {group} names {module}, which cannot be read ({' '.join(reason.split())[:300]}); "
+    reason = why if isinstance(why, str) else one_line(why)
+    warnings.warn(f"the entry point {group} names {module}, which cannot be read ({reason}); "
                   "what it defines is left out. Mend that package, or uninstall it.")
 
 def _points(group: str) -> list:
@@ -467,8 +472,17 @@ def _import_for(entry: Entry, what: str):
         for book in BOOKS.values():  # what it had defined before it failed
             for name in [n for n, (other, _) in book.loaded.items() if other.module == entry.module]:
                 del book.loaded[name]
-        raise RunFailed(f"{what} {entry.name!r} is defined in {entry.module}, which raises on import "
-                        f"({type(e).__name__}: {' '.join(str(e).split())}). Mend that module, or uninstall it.") from e
+        raise RunFailed(f"{what} {entry.name!r} is defined in {entry.module}, which raises on import ({one_line(e)}). "
+                        "Mend that module, or uninstall it.") from e
+
+def made_by(make: Callable, what: str, name: str, *args, **settings):
+    "What the function behind a name makes; one of another package may raise anything."
+    try: return make(*args, **settings)
+    except (BadInput, RunFailed): raise
+    except Exception as e:
+        if make.__module__.partition(".")[0] in ("__main__", "bioplaus"): raise
+        raise RunFailed(f"{what} {name!r} of {make.__module__} could not be made ({one_line(e)}). Mend that module, or "
+                        "uninstall it.") from e
 
 def _taken(book: "Book", entry: Entry) -> bool:
     "Whether a module takes the name of what another module of this package, or of an installed one, has; it is told."

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np, torch
 from torch import Tensor
 from .core import (BadInput, CannotWrite, RunFailed, TASKS, as_path, check_memory, checked_seed, choose,
-                           claimed, named, pick_device, read_options, real, register_task, shown_short, stream, tell,
-                           whole)
+                           claimed, named, one_line, pick_device, read_options, real, register_task, shown_short,
+                           stream, tell, whole)
 
 # %% ../nbs/01_data.ipynb #contract
 _TRUSTED = ContextVar("trusted", default=False)
@@ -352,7 +352,7 @@ def read_arrays(
             return {n: _array_in(z.open(i), i.file_size) for n, i in parts.items()}
     except (FileNotFoundError, BadInput): raise
     except Exception as e:  # of zipfile, zlib, NumPy and others, which don't say what they raise
-        raise ValueError(" ".join(f"{type(e).__name__}: {e}".split())[:300]) from e
+        raise ValueError(one_line(e)) from e
 
 # %% ../nbs/01_data.ipynb #mnist-c
 def _array(file: Path) -> np.ndarray:
@@ -365,8 +365,7 @@ def _array(file: Path) -> np.ndarray:
         with file.open("rb") as f: return _array_in(f, file.stat().st_size)
     except BadInput as e: raise BadInput(f"{file}: {e}") from e
     except Exception as e:  # NumPy's readers don't say what they raise
-        reason = " ".join(f"{type(e).__name__}: {e}".split())[:300]
-        raise RunFailed(f"{file} is corrupt or not a NumPy file ({reason}). Unpack the archive again.") from e
+        raise RunFailed(f"{file} is corrupt or not a NumPy file ({one_line(e)}). Unpack the archive again.") from e
 
 def _published(folder: Path, part: str):
     "(images, labels) of one part of a folder, checked."
@@ -456,8 +455,7 @@ def _read(name: str, *where) -> tuple:
     try: given = read(*where)
     except (BadInput, RunFailed): raise
     except Exception as e:
-        reason = " ".join(f"{type(e).__name__}: {e}".split())[:300]
-        raise RunFailed(f"task {name!r} of {TASKS.entries()[name].module} cannot be read ({reason}). Mend its "
+        raise RunFailed(f"task {name!r} of {TASKS.entries()[name].module} cannot be read ({one_line(e)}). Mend its "
                         "function.") from e
     try: train, test = (tuple(part) for part in given)
     except (TypeError, ValueError) as e:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from .core import (LAST_SEED, MOST_SEEDS, BadInput, NETWORKS, RunFailed, check_memory, checked_seed, choose,
+from .core import (LAST_SEED, MOST_SEEDS, BadInput, NETWORKS, check_memory, checked_seed, choose, made_by,
                            moved, register_network, stream, whole)
 from .data import checked_pixels
 from .layers import ACTIVATIONS, INITS, Activation, Dense, Seen
@@ -153,13 +153,7 @@ def make_network(
     **settings,  # act, replicas, bias, seed, init, normalise: see `MLP`
 ) -> Network:
     "The network `name`, which knows how it was made."
-    make = NETWORKS.find(name)
-    try: net = make(sizes, **settings)
-    except (BadInput, RunFailed): raise
-    except Exception as e:
-        if make.__module__.partition(".")[0] in ("__main__", "bioplaus"): raise
-        raise RunFailed(f"network {name!r} of {make.__module__} could not be made ({type(e).__name__}: "
-                        f"{' '.join(str(e).split())[:300]}). Mend that module, or uninstall it.") from e
+    net = made_by(NETWORKS.find(name), "network", name, sizes, **settings)
     if not isinstance(net, Network):
         raise BadInput(f"network {name!r} must be a Network; its function gave {type(net).__name__}.")
     net.made = {} if name == "mlp" else {"network": name, "sizes": tuple(sizes), **settings}

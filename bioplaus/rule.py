@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import torch, torch.nn.functional as F
 from torch import Tensor, nn
-from .core import BadInput, RunFailed, choose, find_rule, moved, real, register, rules, shown_short, whole
+from .core import BadInput, choose, find_rule, made_by, moved, real, register, rules, shown_short, whole
 from .data import checked_pixels
 from .layers import ACTIVATIONS, Activation, Layer, Seen
 from .network import Network, State, passes, warn_of_raw_pixels
@@ -410,13 +410,7 @@ def _checked_option(rule: str, option: inspect.Parameter, value):
 
 # %% ../nbs/05_rule.ipynb #make-rule
 def _built(name: str, factory: Callable, net: Network, options: dict) -> Rule:
-    "What a factory makes; that of another package may raise anything."
-    try: rule = factory(net, **options)
-    except (BadInput, RunFailed): raise
-    except Exception as e:
-        if factory.__module__.partition(".")[0] in ("__main__", "bioplaus"): raise
-        raise RunFailed(f"rule {name!r} of {factory.__module__} could not be made ({type(e).__name__}: "
-                        f"{' '.join(str(e).split())[:300]}). Mend that module, or uninstall it.") from e
+    rule = made_by(factory, "rule", name, net, **options)
     if hasattr(rule, "net") and hasattr(rule, "predict"): return rule  # also of a page that defines `Rule` anew
     raise BadInput(f"the function of rule {name!r} must return a Rule; it gave {type(rule).__name__}.")
 

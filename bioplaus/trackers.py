@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pandas as pd
-from .core import BadInput
+from .core import BadInput, one_line
 from .monitors import OfRun
 from .records import say
 from .training import CHECKPOINT, Run, StopTraining
@@ -44,8 +44,8 @@ class Guest(OfRun):
         try: do(run)
         except StopTraining: raise
         except Exception as e:
-            self.failed, why = True, " ".join(str(e).split())[:200]
-            say(f"{type(self).__name__} failed after epoch {run.epoch} ({type(e).__name__}: {why}); training goes on "
+            self.failed = True
+            say(f"{type(self).__name__} failed after epoch {run.epoch} ({one_line(e)}); training goes on "
                 "without it. Once it works again, hand the run on with write(load_run(FOLDER)).")
 
 # %% ../nbs/26_trackers.ipynb #tracker
