@@ -7,9 +7,9 @@ __all__ = ['MOST_SEEDS', 'LAST_SEED', 'SIDE', 'LEFT', 'RULES', 'PERTURBATIONS', 
            'RunFailed', 'expect_fail', 'shown_short', 'one_line', 'choose', 'whole', 'real', 'checked_seed',
            'free_memory', 'check_memory', 'read_value', 'read_options', 'named', 'file_name', 'as_path', 'tell',
            'progress_bar', 'stream', 'normal', 'pick_device', 'sweep', 'CannotWrite', 'written_whole', 'Entry', 'Card',
-           'entry_of', 'read_cards', 'read_classes', 'Listing', 'made_by', 'Book', 'cards', 'register', 'register_task',
-           'register_network', 'rules', 'find_rule', 'claim', 'rewrite', 'own_rules', 'adopt', 'owner_of', 'claimed',
-           'follow', 'moved']
+           'entry_of', 'read_cards', 'read_classes', 'Listing', 'made_by', 'Book', 'plugin_packages', 'cards',
+           'register', 'register_task', 'register_network', 'rules', 'find_rule', 'claim', 'rewrite', 'own_rules',
+           'adopt', 'owner_of', 'claimed', 'follow', 'moved']
 
 # %% ../nbs/00_core.ipynb #imports
 import ast, difflib, errno, importlib.util, json, math, numbers, os, re, signal, socket, sys, threading, time
@@ -529,6 +529,11 @@ PERTURBATIONS = Book("perturbation", read_classes, r"^\s*class \w+\([^:]*\bname=
 TASKS = Book("task", partial(_read_decorated, decorator="register_task", kind=Entry), r"@register_task\(")
 NETWORKS = Book("network", partial(_read_decorated, decorator="register_network", kind=Entry), r"@register_network\(")
 BOOKS = {book.what: book for book in (RULES, PERTURBATIONS, TASKS, NETWORKS)}
+
+@cache
+def plugin_packages() -> set[str]:
+    "The packages that bring rules, perturbations, tasks or networks, by their top-level names."
+    return {p.value.partition(":")[0].split(".")[0].strip() for book in BOOKS.values() for p in _points(book.scan[0])}
 
 def _book(what: str) -> Book: return BOOKS[what]
 

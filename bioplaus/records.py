@@ -5,13 +5,12 @@
 # %% auto #0
 __all__ = ['PROOF', 'COVERED', 'Corrupt', 'CannotRead', 'read_bytes', 'checksum', 'say', 'versions', 'stored', 'listed', 'proved',
            'state', 'renewed', 'write_tensors', 'read_tensors', 'proof_of', 'read_csv', 'link', 'chained', 'Journal',
-           'discard', 'read_journal', 'fingerprint', 'state_of', 'verify']
+           'discard', 'read_journal', 'installed', 'fingerprint', 'state_of', 'verify']
 
 # %% ../nbs/07_records.ipynb #imports
 import contextlib, contextvars, dataclasses, dis, functools, hashlib, io, json, platform, re, sys, sysconfig
 import time, types
 from collections.abc import Iterator
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import numpy as np, pandas as pd, torch
@@ -20,7 +19,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 from . import __version__
-from .core import SIDE, BadInput, CannotWrite, RunFailed, written_whole
+from .core import SIDE, BadInput, CannotWrite, RunFailed, plugin_packages, written_whole
 
 # %% ../nbs/07_records.ipynb #errors
 class Corrupt(RunFailed):
@@ -306,20 +305,25 @@ def read_journal(
 
 # %% ../nbs/07_records.ipynb #own
 @functools.cache
-def _places() -> tuple[list, set]:
-    "(folders of installed code, top-level names of packages that bring rules, perturbations, ...)"
-    installed = {str(Path(sysconfig.get_path(k)).resolve()) for k in ("stdlib", "platstdlib", "purelib", "platlib")}
-    groups = [f"bioplaus.{what}s" for what in ("rule", "perturbation", "task", "network")]
-    return sorted(installed), {e.module.split(".")[0] for g in groups for e in entry_points(group=g)}
+def _places() -> set[Path]:
+    "Folders of installed code."
+    return {Path(sysconfig.get_path(k)).resolve() for k in ("stdlib", "platstdlib", "purelib", "platlib")}
+
+def installed(
+    file: str | Path, # of a module
+) -> bool:
+    "Whether it is Python's, or of an installed package."
+    file = Path(file).resolve()
+    return bool({"site-packages", "dist-packages"} & set(file.parts)) or any(map(file.is_relative_to, _places()))
 
 @functools.cache
 def _is_own(module: str) -> bool:
     "Whether what this module defines may differ from one run to the next under the same versions."
     top = (module or "builtins").split(".")[0]
-    if top in ("bioplaus", "__main__") or top in _places()[1]: return True
+    if top in ("bioplaus", "__main__") or top in plugin_packages(): return True
     if top in sys.stdlib_module_names or top in ("torch", "numpy", "pandas"): return False
     file = getattr(sys.modules.get(module), "__file__", None)
-    return file is None or not any(str(Path(file).resolve()).startswith(p + "/") for p in _places()[0])
+    return file is None or not installed(file)
 
 def _near(one: str, other: str) -> bool:
     "Whether a helper of module `other` counts for a function of module `one`: within this package, only a neighbour."

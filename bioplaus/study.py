@@ -21,7 +21,7 @@ from .design import Cell, Study, Tables, check_shapes, read_table, run_cell, tas
 from .records import (Corrupt, checksum, listed, proof_of, proved, read_bytes, read_tensors, say, state,
                               state_of, stored, versions)
 from .trackers import summary_writer
-from .training import OtherSettings, differences
+from .training import OtherSettings, differences, say_versions
 from .workers import Lost, NoWorkers, checked_place, spread
 
 # %% ../nbs/62_study.ipynb #folder
@@ -66,8 +66,7 @@ def _claim_folder(study: Study, out: Path):
     if lines := differences(_decided(new, old), _decided(old, new)):
         raise OtherSettings(f"{out} holds a study with other settings ({'; '.join(lines)}). "
                             "Choose another folder (--out), or delete this one.")
-    if lines := differences(versions(), begun or versions()):
-        say(f"{out} was begun with other versions ({'; '.join(lines)}); what is added is by this one.")
+    say_versions(out, begun or versions())
     text = json.dumps({"version": __version__, "versions": begun or versions()} | new, indent=1)
     with stored(file) as tmp: tmp.write_text(text, encoding="utf-8")
 

@@ -6,7 +6,7 @@
 __all__ = ['PIECE', 'SCHEDULES', 'OPTIMIZERS', 'MOST_EPOCHS', 'ADAM', 'CHECKPOINT', 'HISTORY', 'evaluate', 'Recipe', 'Settings',
            'by_layer', 'label', 'checked_settings', 'default_lr', 'make_optimizer', 'stepper', 'scheduled', 'code_of',
            'describe', 'differences', 'Past', 'Run', 'OtherSettings', 'save_model', 'untrained', 'load_run',
-           'train_epoch', 'StopTraining', 'Diverged', 'check_batch', 'augmentation', 'fit', 'ending']
+           'train_epoch', 'StopTraining', 'Diverged', 'check_batch', 'augmentation', 'say_versions', 'fit', 'ending']
 
 # %% ../nbs/22_training.ipynb #imports
 import inspect, io, json, math, time, warnings
@@ -656,17 +656,19 @@ def _refuse_other_settings(run: Run, head: dict):
     if new["fit"]["schedule"] == "constant" and not new["task"]["late"]:
         lines = [d for d in lines if not d.startswith("fit.epochs:")]  # it can be trained further
     if head["epoch"] > asked: lines.append(f"it has {head['epoch']} epochs, {asked} were asked for")
-    if not lines: return _say_versions(run, old, head["epoch"] < asked)
+    if not lines:
+        if head["epoch"] < asked: say_versions(run.path, old.get("versions", {}))
+        return
     hint = " If no lr was given, the rate on the rule's card has changed since; lr= keeps the old one."
     if not any(d.startswith("fit.lr:") for d in lines): hint = ""
     trained = head["history"].groupby("epoch").seconds.first().sum() if "seconds" in head["history"] else 0.0
     raise OtherSettings(f"{run.path} holds a run with other settings ({'; '.join(lines)}). "
                         f"Choose another folder (--out), or delete this one.{hint}", lines, trained)
 
-def _say_versions(run: Run, old: dict, added: bool):
-    lines = differences(run.config["versions"], old.get("versions", {}))
-    if lines and added:
-        say(f"{run.path} was begun with other versions ({'; '.join(lines)}); what is added is by this one.")
+def say_versions(folder: Path | None, begun: dict):
+    "Say so, if something is about to be added to what other versions have begun."
+    if lines := differences(versions(), begun):
+        say(f"{folder} was begun with other versions ({'; '.join(lines)}); what is added is by this one.")
 
 # %% ../nbs/22_training.ipynb #fit
 def fit(

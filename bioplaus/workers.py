@@ -6,17 +6,16 @@
 __all__ = ['BUSY', 'packed', 'packed_rules', 'cores', 'Lost', 'NoWorkers', 'spread', 'checked_place']
 
 # %% ../nbs/60_workers.ipynb #imports
-import asyncio, contextlib, logging, os, pickle, sys, sysconfig, threading, time, types, uuid
+import asyncio, contextlib, logging, os, pickle, sys, threading, time, types, uuid
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from .core import BOOKS, BadInput, RunFailed, follow, moved, whole
-from .records import say, versions
+from .records import installed, say, versions
 
 # %% ../nbs/60_workers.ipynb #travel
 def _is_own(module) -> bool:
@@ -24,8 +23,7 @@ def _is_own(module) -> bool:
     named = vars(module) if isinstance(module, types.ModuleType) else {}
     file, name = named.get("__file__"), named.get("__name__", "__main__")
     if not isinstance(file, str) or name == "__main__" or name.split(".")[0] == "bioplaus": return False
-    installed = {"site-packages", "dist-packages"} & set(Path(file).parts)
-    return not installed and not Path(file).is_relative_to(sysconfig.get_path("stdlib"))
+    return not installed(file)
 
 def packed(
     thing, # a job, a rule, ...
