@@ -13,6 +13,7 @@ __all__ = ['Seeds', 'Out', 'Device', 'BatchSize', 'Optimizer', 'Options', 'Json'
 # %% ../nbs/90_cli.ipynb #imports
 import importlib.util, inspect, json, math, os, re, signal, sys, tempfile, threading, time
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -109,6 +110,8 @@ class Careful(TyperCommand):
                 ctx.params[p.name] = type(ctx.params[p.name])(as_path(value, p.opts[0]))
         return rest
 
+_command = partial(app.command, cls=Careful)  # so that none is forgotten
+
 # %% ../nbs/90_cli.ipynb #say
 def _plain(value):
     "`value` for JSON: numbers that are not numbers become null."
@@ -164,7 +167,7 @@ Attack = Annotated[str, _option(
 Network = Annotated[Optional[int], _option("adversarial: seed of the attacked network. Default: the run's first.")]
 
 # %% ../nbs/90_cli.ipynb #data
-@app.command(cls=Careful)
+@_command()
 def data(
     task: TaskName = "mnist-mini",
     classes: Classes = None,
@@ -232,7 +235,7 @@ def _adversarial(source: Path | None, attack: str, eps: float, network: int | No
     answer(text, made.about | {"out": str(out)}, as_json)
 
 # %% ../nbs/90_cli.ipynb #rules
-@app.command("rules", cls=Careful)
+@_command("rules")
 def rules_(as_json: Json = False):
     "List the learning rules: equation, what a synapse sees, paper."
     known, lines = cards(), []
@@ -247,7 +250,7 @@ def rules_(as_json: Json = False):
 Sizes = Annotated[Optional[str], _option(
     "Layer sizes from input to output, as in 784,256,10. Default: one hidden layer of 100.")]
 
-@app.command(cls=Careful)
+@_command()
 def train(
     rule: Annotated[str, typer.Argument(help="A name out of `bioplaus rules`.")],
     task: Annotated[str, _option("mnist-mini, mnist, fashion-mnist or digits.")] = "mnist-mini",
@@ -313,7 +316,7 @@ _ONE_OF = ("--perturb and the suite (--noise, --attacks) write different tables;
            "with a level is known to the suite, too: --noise gaussian:0.3.")
 
 # %% ../nbs/90_cli.ipynb #evaluate
-@app.command(cls=Careful)
+@_command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A folder that `bioplaus train --out` wrote, or a cell of a study.")],
     perturb: Perturb = [], noise: Noise = None,
@@ -479,7 +482,7 @@ Tune = Annotated[bool, _option("First search each rule's learning rates, on vali
 Tensorboard = Annotated[bool, _option("Write the learning curves for TensorBoard, too.", "--tensorboard")]
 
 # %% ../nbs/90_cli.ipynb #study
-@app.command(cls=Careful)
+@_command()
 def study(
     rules: Rules = ["backprop,hebb,hebb-clamp,softhebb"], tasks: Tasks = ["mnist-mini"],
     classes: Counts = ["2,3,10"], hidden: Hidden = ["100"],
@@ -572,7 +575,7 @@ def _clean_rows(results) -> list[dict]:
     return rows
 
 # %% ../nbs/90_cli.ipynb #report
-@app.command(cls=Careful)
+@_command()
 def report(
     folder: Annotated[Path, typer.Argument(help="The folder of a study.")] = Path("results"),
     as_json: Json = False,
@@ -585,7 +588,7 @@ def report(
     answer(f"{text_report(load_study(folder))}\n\nReport: {page}", {"report": str(page)}, as_json)
 
 # %% ../nbs/90_cli.ipynb #verify
-@app.command()
+@_command()
 def verify(
     folder: Annotated[Path, typer.Argument(help="The folder of a study, or another one.")] = Path("results"),
     as_json: Json = False,
@@ -604,7 +607,7 @@ _ADVICE = ("What was changed is put right by the same command that made it, run 
            "written by an older version, or by somebody else.")
 
 # %% ../nbs/90_cli.ipynb #bench
-@app.command("bench", cls=Careful)
+@_command("bench")
 def bench_(
     rules: Annotated[list[str], _option("Rules, comma-separated; may be repeated. Default: all.")] = [],
     replicas: Annotated[str, _option("Networks in the stack, comma-separated.")] = "1,10,100",
