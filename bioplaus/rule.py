@@ -411,7 +411,7 @@ def _checked_option(rule: str, option: inspect.Parameter, value):
 # %% ../nbs/05_rule.ipynb #make-rule
 def _built(name: str, factory: Callable, net: Network, options: dict) -> Rule:
     rule = made_by(factory, "rule", name, net, **options)
-    if hasattr(rule, "net") and hasattr(rule, "predict"): return rule  # also of a page that defines `Rule` anew
+    if isinstance(rule, Rule): return rule
     raise BadInput(f"the function of rule {name!r} must return a Rule; it gave {type(rule).__name__}.")
 
 def make_rule(
