@@ -509,6 +509,13 @@ def _found(file: Path) -> str:
 # %% ../nbs/07_records.ipynb #verify-below
 _OF_A_CELL = ("checkpoint.safetensors", "model.safetensors", "results.csv", "checks.csv")
 
+def _of_cells(folder: Path) -> set[Path]:
+    "The files that finished cells below a folder have, and a finished study has of each of them."
+    cells = {f.parent for f in folder.rglob("cell.json")}
+    studies = [c for c in cells if c.parent.name == "cells" and (c.parents[1] / "results.csv").exists()]
+    models = {c.parents[1] / "models" / f"{c.name}.safetensors" for c in studies}
+    return {c / name for c in cells for name in _OF_A_CELL} | models
+
 def verify(
     folder: str | Path,
 ) -> pd.DataFrame: # file, state: "whole", "changed", "missing", "misplaced", "unproven" or "unreadable"
@@ -519,7 +526,7 @@ def verify(
     runs = (f for f in folder.rglob("history.csv") if not f.with_name("study.json").exists())
     known |= {f.with_name("checkpoint.safetensors") for f in runs if state(f) == "unproven"}
     known |= {f.with_name("history.csv") for f in folder.rglob("checkpoint.safetensors")}
-    known |= {f.with_name(name) for f in folder.rglob("cell.json") for name in _OF_A_CELL}
+    known |= _of_cells(folder)
     there = {f for f in folder.rglob("*") if f.suffix in COVERED and f.is_file()}
     rows = [{"file": str(file.relative_to(folder)), "state": _found(file)} for file in sorted(known | there)]
     return pd.DataFrame(rows, columns=["file", "state"])

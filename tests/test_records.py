@@ -136,6 +136,15 @@ def test_a_lock_is_not_deleted_with_the_cell_it_guards(tmp_path, capsys):
     assert lock.stat().st_ino == was and len(told(capsys)) == 1
 
 
+def test_a_lost_model_is_missed_and_comes_back(tmp_path):
+    studied(tmp_path)
+    lost = next((tmp_path / "models").iterdir())
+    lost.unlink()
+    assert verify(tmp_path).set_index("file").state[str(lost.relative_to(tmp_path))] == "missing"
+    studied(tmp_path)
+    assert lost.exists() and verify(tmp_path).state.eq("whole").all()
+
+
 def test_a_bit_of_the_optimisers_state_or_of_a_history_that_grows(tmp_path, monkeypatch):
     "Of a run that was interrupted: both decide how it would go on."
     task = load_task("digits:few=5", 2, device="cpu")
