@@ -289,18 +289,28 @@ def discard(
     for file in files: file.unlink(missing_ok=True)
 
 # %% ../nbs/07_records.ipynb #journal-read
+def _as_a_kill_leaves(rest: list[bytes], last: int) -> bool:
+    "Whether lines beyond the record are of epochs after the `last`, the last line cut anywhere."
+    *lines, cut = rest or [b""]
+    epochs = [int(n) if (n := line.partition(b",")[0]).isdigit() else -1 for line in lines + [cut] * bool(cut)]
+    return all(epoch > last for epoch in epochs)
+
 def read_journal(
     file: Path,
     rows: int,   # how many belong to the record
     chain: str,  # the last link
+    strict: bool = False, # `Corrupt`, too, if other lines follow than a killed run leaves; else that is said
 ) -> pd.DataFrame:
     "The first rows of a growing table; `Corrupt` if they aren't what was written."
-    try: lines = read_bytes(file).split(b"\n")[:rows + 1]
+    try: lines = read_bytes(file).split(b"\n")
     except FileNotFoundError as e: raise Corrupt(f"{file} is missing.") from e
-    try: table = read_csv(b"\n".join(lines))
+    try: table = read_csv(b"\n".join(lines[:rows + 1]))
     except ValueError as e: raise Corrupt(f"{file} is no table.") from e
     if len(table) != rows or "epoch" not in table or chained(table) != chain:
         raise Corrupt(f"{file} has been changed or truncated since it was written: its checksum is another.")
+    if not _as_a_kill_leaves(lines[rows + 1:], table.epoch.max()):
+        if strict: raise Corrupt(f"{file} has been changed: lines follow that no run has written.")
+        say(f"{file} goes on with lines that no run has written; they are left out.")
     return table
 
 # %% ../nbs/07_records.ipynb #own
@@ -478,7 +488,7 @@ def _growing(file: Path) -> str:
     try: head, _, proven = read_tensors(file.with_name("checkpoint.safetensors"))
     except (Corrupt, FileNotFoundError): return "unproven"
     if not proven or head.get("history"): return "unproven"
-    try: read_journal(file, int(head["rows"]), head["chain"])
+    try: read_journal(file, int(head["rows"]), head["chain"], strict=True)
     except Corrupt: return "changed"
     return "whole"
 

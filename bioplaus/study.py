@@ -199,9 +199,10 @@ def _link(file: Path, to: Path):
         with written_whole(to) as tmp: shutil.copyfile(file, tmp)
 
 def _made(file: Path) -> list:
-    "Which cell the run in a file is of."
-    config = json.loads(read_tensors(file)[0]["config"])
-    return [config["rule"], config["options"], config["task"]["name"], config["task"]["classes"]]
+    "Which cell the run in a file is of, and which tensors are kept of it: a checkpoint has more than a model."
+    head, tensors, _ = read_tensors(file)
+    config = json.loads(head["config"])
+    return [config["rule"], config["options"], config["task"]["name"], config["task"]["classes"], set(tensors)]
 
 # %% ../nbs/62_study.ipynb #run-study
 def _listed_once(study: Study, cells: list[Cell], own: dict, device: str):

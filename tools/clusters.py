@@ -148,10 +148,13 @@ def fine(answer: tuple[int, str]) -> str:
     return err
 
 
+NO_FAULT = ("TROUBLE", "AS EXPECTED", "the workers of")  # said of results, and of workers that are waited for
+
+
 def one_line(answer: tuple[int, str], *words: str):
     "One line says what is wrong."
     code, err = answer
-    lines = [line for line in err.splitlines() if line.strip() and not line.startswith(("TROUBLE", "AS EXPECTED"))]
+    lines = [line for line in err.splitlines() if line.strip() and not line.startswith(NO_FAULT)]
     assert code == 1 and "Traceback" not in err, f"exit code {code}, {len(lines)} lines: {err[:300]} ... {err[-300:]}"
     assert len(lines) == 1 and lines[0].startswith("error: "), f"{len(lines)} lines: {err[-800:]}"
     missing = [w for w in words if w not in err]
