@@ -104,7 +104,10 @@ def stored(
             held.enter_context(_alone(file.parent))  # until the file has its name, and its checksum is alone
             sums = _sums_of_what_is_there(file)
             before = sums.get(file.name, [])
-            if before == [new] and state(file) == "whole": raise _Same
+            if before == [new] and state(file) == "whole":
+                if sums != _sums(file.parent) or not _proof_is_whole(file.parent):
+                    _write_sums(file.parent, sums)  # so that it is said once
+                raise _Same
             _write_sums(file.parent, sums | {file.name: [*dict.fromkeys([*before, new])]}, sync=True)
         _write_sums(file.parent, sums | {file.name: [new]})
 

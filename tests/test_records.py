@@ -12,7 +12,7 @@ from bioplaus.core import BadInput, RunFailed
 from bioplaus.data import load_task
 from bioplaus.design import PROVENANCE, Study
 from bioplaus.network import MLP
-from bioplaus.records import CannotRead, Corrupt, Journal, checksum, stored, verify
+from bioplaus.records import PROOF, CannotRead, Corrupt, Journal, checksum, state_of, stored, verify
 from bioplaus.rule import make_rule
 from bioplaus.study import is_fresh, load_study, run_study
 from bioplaus.training import CHECKPOINT, fit, load_run
@@ -143,6 +143,21 @@ def test_a_lost_model_is_missed_and_comes_back(tmp_path):
     assert verify(tmp_path).set_index("file").state[str(lost.relative_to(tmp_path))] == "missing"
     studied(tmp_path)
     assert lost.exists() and verify(tmp_path).state.eq("whole").all()
+
+
+def test_a_lost_file_and_a_changed_proof_are_said_once(tmp_path, capsys):
+    for name in "ab":
+        with stored(tmp_path / name) as tmp: tmp.write_text(name)
+    def again():
+        with stored(tmp_path / "a") as tmp: tmp.write_text("a")
+        return told(capsys)
+    assert not again()
+    (tmp_path / "b").unlink()
+    line, = again()
+    assert "b was missing" in line and not again()
+    with open(tmp_path / PROOF, "a") as f: f.write("# mine\n")
+    line, = again()
+    assert PROOF in line and not again() and state_of(tmp_path / PROOF) == "whole"
 
 
 def test_a_bit_of_the_optimisers_state_or_of_a_history_that_grows(tmp_path, monkeypatch):
