@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['PROVENANCE', 'LONG', 'parse_rule', 'Cell', 'Study', 'check_shapes', 'measure', 'check_attacks', 'Watch', 'commit',
            'peak_memory', 'provenance', 'Tables', 'task_of', 'Unfinished', 'read_table', 'conditions_of', 'lacking',
-           'trouble_table', 'trouble_lines', 'run_cell', 'Stack', 'stack_in', 'stacks_of']
+           'trouble_table', 'diagnosed', 'trouble_lines', 'run_cell', 'Stack', 'spans', 'seeds_in', 'stack_in',
+           'stored_stacks', 'stacks_of']
 
 # %% ../nbs/61_design.ipynb #imports
 import glob, itertools, json, re, subprocess, sys
@@ -21,10 +22,10 @@ from .core import (MOST_SEEDS, BadInput, NETWORKS, RULES, cards, checked_seed, c
                            whole)
 from .data import Task, load_task
 from .mediators import MEDIATORS, known_mediator, mediators
-from .monitors import Collapse
+from .monitors import Collapse, diagnose
 from .network import make_network
-from .records import (CannotRead, Corrupt, discard, fingerprint, proof_of, proved, read_csv, read_tensors, say, state,
-                              stored, versions)
+from .records import (CannotRead, Corrupt, discard, fingerprint, proof_of, proved, read_csv, read_tensors, say,
+                              state, stored, versions)
 from .shown import image_shape, perturbation
 from .robustness import attack_checks, evenly, middle_size, spread_out
 from .rule import Rule, make_rule
@@ -77,6 +78,14 @@ class _Grid:
         listed = isinstance(self.seeds, (tuple, list))
         return tuple(sorted(self.seeds)) if listed else tuple(range(self.seed, self.seed + self.seeds))
 
+# %% ../nbs/61_design.ipynb #grid-rules
+def _replicas(seeds: tuple) -> dict:
+    "The settings of a network of these seeds: the first one, where they follow each other."
+    row = list(seeds) == list(range(seeds[0], seeds[0] + len(seeds)))
+    return {"replicas": len(seeds), "seed": seeds[0] if row else list(seeds)}
+
+class _Rules(_Grid):
+    "The rules of a `Study`."
     def rule_on(
         self: "Study", spec: str, n_in: int, n_classes: int, hidden: tuple | None = None, seeds: tuple | None = None
     ) -> tuple[Rule, float | tuple | None]:
@@ -84,9 +93,7 @@ class _Grid:
         name, options = parse_rule(spec)
         lr = options.pop("lr", self.lr.get(spec) if isinstance(self.lr, dict) else self.lr)
         sizes = (n_in, *(self.networks[0] if hidden is None else hidden), n_classes)
-        first, *others = seeds = list(seeds or self.each_seed)
-        row = others == list(range(first + 1, first + len(seeds)))
-        how = dict(act=self.act, replicas=len(seeds), bias=self.bias, seed=first if row else seeds, init=self.init)
+        how = _replicas(seeds or self.each_seed) | {"act": self.act, "bias": self.bias, "init": self.init}
         net = make_network(self.net, sizes, **how)
         return make_rule(name, net, **options), lr
 
@@ -148,7 +155,7 @@ def _check_rules(study: "Study"):
 
 # %% ../nbs/61_design.ipynb #study
 @dataclass(frozen=True)
-class Study(Recipe, _Grid):
+class Study(Recipe, _Rules):
     "Everything that decides the numbers of a comparison; of the recipe, `lr` may be {rule: rate} for some or all."
     rules: tuple = ("backprop", "hebb", "hebb-clamp", "softhebb")
     tasks: tuple = ("mnist-mini",) # with conditions if need be: "mnist:few=10"
@@ -352,8 +359,8 @@ def conditions_of(study: Study, task: Task) -> dict:
     return {"perturbations": codes, "mediators": list(study.mediators), "checks": [] if size is None else [size]}
 
 def _edited(code: str, other: str) -> bool:
-    (python, here), (theirs, there) = code.split(" "), other.rpartition(" ")[::2]
-    return python == theirs and here != there
+    "Whether the code of a perturbation is another than it was, where that can be told."
+    return code.partition(" ")[0] == other.rpartition(" ")[0] and code != other
 
 def lacking(wanted: dict, made: dict | None) -> dict:
     "What of the conditions `wanted` was not measured, or with other code."
@@ -395,6 +402,7 @@ def _stored(out: Path | None, fixed: dict, study: Study) -> _Held | None:
             raise Corrupt(f"{out} was measured under other conditions ({'; '.join(lines)}).")
         results, checks = (_table(t, out / n) for t, n in zip(tables, names))
         # a growth that was killed may have left rows that nothing vouches for yet
+        checks = checks[checks.level.isin(made["checks"])] if "level" in checks else pd.DataFrame()
         return _Held(results[_rows(results, ["clean:0", *made["perturbations"]])], checks, made)
     except FileNotFoundError as e: why = f"{e.filename} is missing."
     except (Corrupt, ValueError, KeyError, TypeError, AttributeError) as e: why = str(e)
@@ -426,6 +434,11 @@ def trouble_table(
     seeds = lambda t: {"seeds": " ".join(map(str, t.seeds)), "expected": t.expected}
     return pd.DataFrame([where | asdict(t) | seeds(t) for t in run.trouble])
 
+def diagnosed(cell: Cell, run: Run, task: Task) -> pd.DataFrame:
+    "The same of networks that were trained in several runs, looked at together."
+    run.trouble = diagnose(run, task)
+    return trouble_table(run, _where(cell, task, run.rule))
+
 def trouble_lines(
     trouble: pd.DataFrame, # rows of `trouble_table`
 ) -> list[str]:
@@ -443,14 +456,14 @@ def run_cell(
     out: Path | None = None, # the cell's folder
     progress: bool = True,
     compute: bool = True,    # what is missing; otherwise it is an `Unfinished`
-    seeds: tuple | None = None, # of the networks in this folder, which may be more or fewer than the study's; None: those
+    seeds: tuple | None = None, # of the networks in this folder; None: the study's
 ) -> Tables:
     "One cell: started, resumed, or just read if finished; `fit` sees that a folder belongs to this rule and this data."
     run = _trained(study, cell, task, out, progress, compute, seeds or study.each_seed)
     where = _where(cell, task, run.rule)
     fixed = {"cell": out.name if out else cell.key, "images": study.images, "seed": study.seed}
     held, wanted = _stored(out, fixed, study), conditions_of(study, task)
-    again, lacks = held is not None, lacking(wanted, held and held.made)
+    again, lacks = held is not None, lacking(wanted, held.made if held else None)
     if held is None or any(lacks.values()):
         if not compute: raise Unfinished
         held = _extended(study, cell, task, run, held, lacks)
@@ -499,7 +512,8 @@ def _asked_for(study: Study, cell: Cell, held: _Held, wanted: dict) -> tuple:
 # %% ../nbs/61_design.ipynb #keep-model
 def _same_run(config: dict, other: dict) -> bool:
     "Whichever versions it is loaded by."
-    return not differences(*({k: v for k, v in c.items() if k not in ("versions", "code")} for c in (config, other)))
+    plain = lambda c: {k: v for k, v in c.items() if k not in ("versions", "code")}
+    return not differences(plain(config), plain(other))
 
 def _keep_model(run: Run, out: Path | None, again: bool):
     "The trained networks alone, for others to load; written unless they are there as they were written."
@@ -525,13 +539,15 @@ class Stack:
     begun: bool = False       # whether there is anything in it
     made: dict | None = None  # under which conditions it was measured (see `conditions_of`); None: it isn't finished
 
-def _seeds_text(seeds) -> str:
-    "(0, 1, 2, 5) as 0-2.5"
-    runs = itertools.groupby(enumerate(sorted(seeds)), lambda pair: pair[1] - pair[0])
-    spans = [[seed for _, seed in run] for _, run in runs]
-    return ".".join(str(s[0]) if len(s) == 1 else f"{s[0]}-{s[-1]}" for s in spans)
+def spans(
+    seeds,
+) -> list[str]: # (5, 0, 1, 2) as 0-2 and 5
+    "Seeds in words."
+    runs = itertools.groupby(enumerate(sorted(set(seeds))), lambda pair: pair[1] - pair[0])
+    rows = [[seed for _, seed in run] for _, run in runs]
+    return [str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in rows]
 
-def _seeds_in(name: str) -> tuple | None:
+def seeds_in(name: str) -> tuple | None:
     "The seeds that a folder's name tells; None if it tells none."
     if not (told := re.search(r"\+seeds([\d.-]+)$", name)): return None
     spans = [list(map(int, part.split("-"))) for part in told[1].split(".")]
@@ -551,7 +567,7 @@ def stack_in(folder: Path) -> dict | None:
     try: config = json.loads(read_tensors(folder / CHECKPOINT)[0]["config"])
     except (FileNotFoundError, CannotRead, Corrupt, ValueError, KeyError): config = None
     if config: return found | {"seeds": tuple(config["fit"]["seeds"]), "hidden": tuple(config["net"]["sizes"][1:-1])}
-    if seeds := _seeds_in(folder.name): return {"seeds": seeds, "hidden": None}
+    if seeds := seeds_in(folder.name): return {"seeds": seeds, "hidden": None}
 
 # %% ../nbs/61_design.ipynb #stacks-of
 def _bases(study: Study, cell: Cell) -> list[str]:
@@ -568,6 +584,10 @@ def _there(study: Study, cell: Cell, cells: Path) -> Iterator[tuple[str, Stack]]
             if found and found["hidden"] in (None, network):
                 yield base, Stack(cell, found["seeds"], folder.name, True, found.get("made"))
 
+def stored_stacks(study: Study, cell: Cell, out: Path) -> list[Stack]:
+    "The stacks of a cell that are in a study's folder, whatever their seeds."
+    return [stack for _, stack in _there(study, cell, out / "cells")]
+
 def stacks_of(study: Study, cell: Cell, out: Path | None) -> list[Stack]:
     "The stacks that hold a cell's networks: those in the study's folder that do, and one more for seeds in none."
     if out is None: return [Stack(cell, study.each_seed, cell.key)]
@@ -578,5 +598,5 @@ def stacks_of(study: Study, cell: Cell, out: Path | None) -> list[Stack]:
         left -= set(stack.seeds)
     if not left: return found
     names = [base for base, _ in there] or list(filter(free, _bases(study, cell)))
-    new = names[0] if free(names[0]) else file_name(f"{names[0]}+seeds{_seeds_text(left)}", 200)
+    new = names[0] if free(names[0]) else file_name(f"{names[0]}+seeds{'.'.join(spans(left))}", 200)
     return [*found, Stack(cell, tuple(sorted(left)), new)]
