@@ -6,9 +6,9 @@
 __all__ = ['Seeds', 'Out', 'Device', 'BatchSize', 'Optimizer', 'Options', 'Json', 'Epochs', 'Rate', 'Classes', 'Act', 'Net',
            'Perturb', 'Normalise', 'Augment', 'app', 'Version', 'TaskName', 'Source', 'Attack', 'Network', 'Sizes',
            'Noise', 'Adversarial', 'Table', 'Rules', 'Tasks', 'Counts', 'Hidden', 'Schedule', 'Watch', 'Mediators',
-           'Scheduler', 'Tune', 'Tensorboard', 'numbers', 'read_lr', 'read_classes', 'read_names', 'common', 'Careful',
-           'answer', 'data', 'rules_', 'train', 'evaluate', 'with_options', 'study', 'report', 'verify', 'bench_',
-           'main']
+           'EachSeed', 'DryRun', 'Scheduler', 'Tune', 'Tensorboard', 'numbers', 'read_lr', 'read_classes', 'read_names',
+           'read_seeds', 'common', 'Careful', 'answer', 'data', 'rules_', 'train', 'evaluate', 'with_options', 'study',
+           'report', 'verify', 'bench_', 'main']
 
 # %% ../nbs/90_cli.ipynb #imports
 import importlib.util, inspect, json, math, os, re, signal, sys, tempfile, threading, time
@@ -51,6 +51,12 @@ def read_names(items: list[str]) -> tuple:
     "Names, with options if they have any, from a repeatable and comma-separated option."
     starts = r",(?=\s*[\w-]+\s*(?:[:,]|$))"  # a comma before a name, not before the next option or inside brackets
     return tuple(n.strip() for item in items for n in re.split(starts, item) if n.strip())
+
+# %% ../nbs/90_cli.ipynb #parse-seeds
+def read_seeds(text: str) -> int | tuple:
+    "'5': so many; '0,1,5': these."
+    seeds = numbers(text, int, "--seeds")
+    return tuple(seeds) if len(seeds) > 1 else seeds[0]
 
 # %% ../nbs/90_cli.ipynb #shared
 def _option(help: str, *names: str): return typer.Option(*names, help=help)
@@ -476,6 +482,9 @@ Schedule = Annotated[Optional[str], _option(
 Watch = Annotated[list[str], _option("A perturbation whose accuracy is kept for every epoch; may be repeated.")]
 Mediators = Annotated[list[str], _option(
     "weight-norm, jacobian, linear-margin, margin-l2, margin-linf: what may explain robustness; comma-separated.")]
+EachSeed = Annotated[str, _option(
+    "How many seeds, trained side by side as replicas; or a list of them, such as 0,1,5.", "--seeds")]
+DryRun = Annotated[bool, _option("Say what is kept and what would be computed, and stop.", "--dry-run")]
 Scheduler = Annotated[Optional[str], _option(
     "Address of a dask scheduler, tcp://HOST:PORT, whose workers compute instead.")]
 Tune = Annotated[bool, _option("First search each rule's learning rates, on validation images.", "--tune")]
@@ -487,23 +496,25 @@ def study(
     rules: Rules = ["backprop,hebb,hebb-clamp,softhebb"], tasks: Tasks = ["mnist-mini"],
     classes: Counts = ["2,3,10"], hidden: Hidden = ["100"],
     net: Net = "mlp", act: Act = "sigmoid", epochs: Epochs = 10, lr: Rate = None, batch_size: BatchSize = 32,
-    optimizer: Optimizer = "sgd", schedule: Schedule = None, seeds: Seeds = 10,
+    optimizer: Optimizer = "sgd", schedule: Schedule = None, seeds: EachSeed = "10",
     normalise: Normalise = "standard", augment: Augment = None, perturb: Perturb = [],
     images: Annotated[Optional[int], _option("How many test images are perturbed. Default: all.")] = None,
     watch: Watch = [], mediators: Mediators = [], options: Options = [], tune: Tune = False,
     workers: Annotated[int, _option("Processes that compute side by side, sharing the cores.")] = 1,
-    scheduler: Scheduler = None, tensorboard: Tensorboard = False,
+    scheduler: Scheduler = None, tensorboard: Tensorboard = False, dry_run: DryRun = False,
     out: Annotated[Path, _option("Folder to write to, and to resume from.")] = Path("results"),
     device: Device = "auto", as_json: Json = False,
 ):
     "Compare rules over tasks and seeds, clean, noisy and attacked; write tables, figures, a report, trained networks."
-    names, nets = read_names(rules), [tuple(numbers(h, int, "--hidden")) for h in hidden]
-    _checked([name.partition(":")[0] for name in names], device, seeds=seeds, workers=workers)
+    names, nets, many = read_names(rules), [tuple(numbers(h, int, "--hidden")) for h in hidden], read_seeds(seeds)
+    counts = {"workers": workers} | ({} if isinstance(many, tuple) else {"seeds": many})
+    _checked([name.partition(":")[0] for name in names], device, **counts)
     settings = dict(rules=with_options(names, options), tasks=read_names(tasks), classes=_counts(classes),
-                    hidden=tuple(nets) if len(nets) > 1 else nets[0], net=net, act=act, seeds=seeds, epochs=epochs,
+                    hidden=tuple(nets) if len(nets) > 1 else nets[0], net=net, act=act, seeds=many, epochs=epochs,
                     lr=read_lr(lr), batch_size=batch_size, optimizer=optimizer, schedule=schedule,
                     normalise=normalise, augment=augment, images=images, watch=tuple(watch),
                     mediators=read_names(mediators), **({"perturbations": tuple(perturb)} if perturb else {}))
+    if dry_run: return _would(settings, out, as_json, tune, device)
     _study(settings, out, as_json, tune, tensorboard, device=device, workers=workers, scheduler=scheduler)
 
 # %% ../nbs/90_cli.ipynb #tuned
@@ -535,6 +546,14 @@ def _reported(out: Path) -> Path:
     from bioplaus.report import write_report  # here, for Matplotlib takes half a second to import
     return write_report(out)
 
+# %% ../nbs/90_cli.ipynb #study-would
+def _would(settings: dict, out: Path, as_json: bool, tune: bool, device: str):
+    "Say what a study would do."
+    from bioplaus.study import Study, plan_study
+    if tune: raise BadInput("--dry-run computes nothing, and --tune searches before it is known what to do. Give one.")
+    plan = plan_study(Study(**settings), out, device=device)
+    answer(str(plan), {"out": str(out), "plan": plan.parts(), "not_shown": plan.aside}, as_json)
+
 # %% ../nbs/90_cli.ipynb #study-body
 def _study(settings: dict, out: Path, as_json: bool, tune: bool, tensorboard: bool, **where):
     "Run the study, print its tables, write its report."
@@ -547,7 +566,7 @@ def _study(settings: dict, out: Path, as_json: bool, tune: bool, tensorboard: bo
     outcome = run_study(_tuned(Study(**settings).checked(), out, tune), out, **where)
     page, lost = _tried(lambda: _reported(out))
     if tensorboard: write_events(outcome.history, out / "logs")
-    record = {"out": str(out), "report": page and str(page), "seeds": settings["seeds"],
+    record = {"out": str(out), "report": page and str(page), "seeds": len(outcome.study.each_seed),
               "seconds": round(time.perf_counter() - start, 1), "clean_test_accuracy": _clean_rows(outcome.results),
               "failures": outcome.failures.to_dict("records"), "trouble": outcome.trouble.to_dict("records")}
     beside = f"Report: {page}; tables, figures and trained networks are beside it." if page else f"All is in {out}."

@@ -4,28 +4,30 @@
 
 # %% auto #0
 __all__ = ['PROVENANCE', 'LONG', 'parse_rule', 'Cell', 'Study', 'check_shapes', 'measure', 'check_attacks', 'Watch', 'commit',
-           'peak_memory', 'provenance', 'Tables', 'task_of', 'Unfinished', 'read_table', 'trouble_table',
-           'trouble_lines', 'run_cell']
+           'peak_memory', 'provenance', 'Tables', 'task_of', 'Unfinished', 'read_table', 'conditions_of', 'lacking',
+           'trouble_table', 'diagnosed', 'trouble_lines', 'run_cell', 'Stack', 'spans', 'seeds_in', 'stack_in',
+           'stored_stacks', 'stacks_of']
 
 # %% ../nbs/61_design.ipynb #imports
-import itertools, json, re, subprocess, sys
+import glob, itertools, json, re, subprocess, sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, lru_cache
 from pathlib import Path
 
 import pandas as pd, torch
 from . import __version__
 from .attacks import blind_share
-from .core import (MOST_SEEDS, BadInput, NETWORKS, RULES, cards, choose, file_name, read_options, whole)
+from .core import (MOST_SEEDS, BadInput, NETWORKS, RULES, cards, checked_seed, choose, file_name, read_options,
+                           whole)
 from .data import Task, load_task
-from .mediators import known_mediator, mediators
-from .monitors import Collapse
+from .mediators import MEDIATORS, known_mediator, mediators
+from .monitors import Collapse, diagnose
 from .network import make_network
-from .records import (Corrupt, discard, fingerprint, proof_of, proved, read_csv, read_tensors, say, state,
-                              stored, versions)
+from .records import (CannotRead, Corrupt, discard, fingerprint, proof_of, proved, read_csv, read_tensors, say,
+                              state, stored, versions)
 from .shown import image_shape, perturbation
-from .robustness import attack_checks, evenly, spread_out
+from .robustness import attack_checks, evenly, middle_size, spread_out
 from .rule import Rule, make_rule
 from .training import (CHECKPOINT, Diverged, OtherSettings, Recipe, Run, augmentation, check_batch,
                                checked_settings, differences, evaluate, fit, save_model)
@@ -70,20 +72,35 @@ class _Grid:
         for task, classes, hidden, rule in itertools.product(self.tasks, self.classes, self.networks, self.rules):
             yield Cell(rule, task, classes, hidden if len(self.networks) > 1 else None)
 
+    @property
+    def each_seed(self: "Study") -> tuple[int, ...]:
+        "The seeds of each cell's networks, rising."
+        listed = isinstance(self.seeds, (tuple, list))
+        return tuple(sorted(self.seeds)) if listed else tuple(range(self.seed, self.seed + self.seeds))
+
+# %% ../nbs/61_design.ipynb #grid-rules
+def _replicas(seeds: tuple) -> dict:
+    "The settings of a network of these seeds: the first one, where they follow each other."
+    row = list(seeds) == list(range(seeds[0], seeds[0] + len(seeds)))
+    return {"replicas": len(seeds), "seed": seeds[0] if row else list(seeds)}
+
+class _Rules(_Grid):
+    "The rules of a `Study`."
     def rule_on(
-        self: "Study", spec: str, n_in: int, n_classes: int, hidden: tuple | None = None
+        self: "Study", spec: str, n_in: int, n_classes: int, hidden: tuple | None = None, seeds: tuple | None = None
     ) -> tuple[Rule, float | tuple | None]:
-        "The untrained rule `spec`, and its learning rate."
+        "The untrained rule `spec` with networks of these seeds (None: of all), and its learning rate."
         name, options = parse_rule(spec)
         lr = options.pop("lr", self.lr.get(spec) if isinstance(self.lr, dict) else self.lr)
         sizes = (n_in, *(self.networks[0] if hidden is None else hidden), n_classes)
-        how = dict(act=self.act, replicas=self.seeds, bias=self.bias, seed=self.seed, init=self.init)
+        how = _replicas(seeds or self.each_seed) | {"act": self.act, "bias": self.bias, "init": self.init}
         net = make_network(self.net, sizes, **how)
         return make_rule(name, net, **options), lr
 
     def checked(self: "Study") -> "Study":
         "This study, if all of its settings make sense; before anything is computed or written."
         _check_lists(self)
+        _check_seeds(self)
         _check_names(self)
         _check_rules(self)
         return self
@@ -110,13 +127,23 @@ def _check_conditions(names: tuple):
         if (same := known.setdefault(fingerprint(perturbation(p)), p)) != p or names.count(p) > 1:
             raise BadInput(f"the perturbations {same!r} and {p!r} are one condition; give it once.")
 
+# %% ../nbs/61_design.ipynb #sense-seeds
+def _check_seeds(study: "Study"):
+    "So many, or a list in which none is twice."
+    listed = isinstance(study.seeds, (tuple, list))
+    if not listed: return whole(study.seeds, "seeds (replicas)", most=MOST_SEEDS)
+    if not study.seeds: raise BadInput("a study needs seeds; none were given.")
+    given = [checked_seed(s) for s in study.seeds]
+    whole(len(given), "seeds (replicas)", most=MOST_SEEDS)
+    if twice := sorted({s for s in given if given.count(s) > 1}):
+        raise BadInput(f"seed {twice[0]} is given twice; its rows would count twice. Give each seed once.")
+
 # %% ../nbs/61_design.ipynb #sense-names
 def _check_names(study: "Study"):
     for names in (study.perturbations, study.watch): _check_conditions(tuple(names))
     for m in study.mediators: known_mediator(m)
     for r in study.lr if isinstance(study.lr, dict) else (): choose(r, study.rules, "rule of this study")
     if study.images is not None: whole(study.images, "images")
-    whole(study.seeds, "seeds (replicas)", most=MOST_SEEDS)
     choose(study.normalise, ("standard", "unit"), "normalisation")
     choose(study.net, NETWORKS, "network")
 
@@ -128,13 +155,13 @@ def _check_rules(study: "Study"):
 
 # %% ../nbs/61_design.ipynb #study
 @dataclass(frozen=True)
-class Study(Recipe, _Grid):
+class Study(Recipe, _Rules):
     "Everything that decides the numbers of a comparison; of the recipe, `lr` may be {rule: rate} for some or all."
     rules: tuple = ("backprop", "hebb", "hebb-clamp", "softhebb")
     tasks: tuple = ("mnist-mini",) # with conditions if need be: "mnist:few=10"
     classes: tuple = (2, 3, 10)   # numbers of classes, or lists of labels; None for all
-    seeds: int = 10               # replicas of each cell
-    seed: int = 0                 # the first one
+    seeds: int | tuple = 10       # how many networks each cell has; or the seed of each, (0, 1, 5)
+    seed: int = 0                 # of the noise; and of the first network, where `seeds` is a number
     hidden: tuple = (100,)        # sizes of the hidden layers; or several networks, ((100,), (256, 256))
     net: str = "mlp"              # a name in `NETWORKS`
     act: str = "sigmoid"
@@ -196,7 +223,7 @@ def check_attacks(
     "The checks against gradient masking (`attack_checks`) for the study's attacks; empty if it has none."
     tried = [perturbation(p, task.shape) for p in study.perturbations]
     found = attack_checks(run.rule, task, tried, images, seed=study.seed)
-    return found if found.empty else found.assign(**_where(cell, task, run.rule))
+    return found if found.empty else found.assign(level=middle_size(tried), **_where(cell, task, run.rule))
 
 # %% ../nbs/61_design.ipynb #watch
 class Watch:
@@ -285,9 +312,11 @@ class Unfinished(Exception):
 
 def _none(run: Run): raise Unfinished
 
-def _trained(study: Study, cell: Cell, task: Task, out: Path | None, progress: bool, compute: bool = True) -> Run:
+def _trained(
+    study: Study, cell: Cell, task: Task, out: Path | None, progress: bool, compute: bool, seeds: tuple
+) -> Run:
     "Trained, resumed or read; from the start if its checkpoint isn't what was written, or isn't this cell's."
-    rule, lr = study.rule_on(cell.rule, task.n_in, task.n_classes, cell.hidden)
+    rule, lr = study.rule_on(cell.rule, task.n_in, task.n_classes, cell.hidden, seeds)
     callbacks = [Collapse(task.x_valid, warn=progress), Watch(task, study.watch, study.images, study.seed)]
     if not compute: callbacks = [_none]
     where = dict(callbacks=callbacks, out=out, progress=progress, warn=False)  # `run_study` says what goes wrong
@@ -302,7 +331,7 @@ def _trained(study: Study, cell: Cell, task: Task, out: Path | None, progress: b
     if not compute: raise Unfinished
     say(f"{why} The cell is computed again from the start.")
     _emptied(out)
-    return _trained(study, cell, task, out, progress)
+    return _trained(study, cell, task, out, progress, compute, seeds)
 
 # %% ../nbs/61_design.ipynb #read-table
 # columns of text, also where all rows look like numbers ("100" is the name of a network)
@@ -319,16 +348,48 @@ def read_table(
     "A stored table; `Corrupt` if it isn't what was written."
     return _table(proved(file)[0], file)
 
-# %% ../nbs/61_design.ipynb #stored
-def _conditions(study: Study, cell: Cell, task: Task) -> dict:
-    "What decides a cell's tables, besides its run."
-    kinds = {p: fingerprint(perturbation(p, task.shape)) for p in study.perturbations}
-    return json.loads(json.dumps({"cell": cell.key, "perturbations": kinds, "images": study.images,
-                                  "seed": study.seed, "mediators": list(study.mediators)}))
+# %% ../nbs/61_design.ipynb #conditions-what
+def _condition(spec: str, kind) -> str: return f"{re.split('[:@]', spec)[0]}:{float(kind.level)!r}"
 
-def _stored(out: Path | None, conditions: dict) -> tuple | None:
-    "(results, checks) of a finished cell, if they are there, whole, and made under these conditions."
-    if out is None or not proof_of(out / CHECKPOINT): return _older(out, conditions)
+def conditions_of(study: Study, task: Task) -> dict:
+    "What is to be measured: the code of each perturbation, mediators, the size at which attacks are checked."
+    kinds = {p: perturbation(p, task.shape) for p in study.perturbations}
+    codes = {_condition(p, k): f"{versions()['python']} {fingerprint(k)}" for p, k in kinds.items()}
+    size = middle_size(kinds.values())
+    return {"perturbations": codes, "mediators": list(study.mediators), "checks": [] if size is None else [size]}
+
+def _edited(code: str, other: str) -> bool:
+    "Whether the code of a perturbation is another than it was, where that can be told."
+    return code.partition(" ")[0] == other.rpartition(" ")[0] and code != other
+
+def lacking(wanted: dict, made: dict | None) -> dict:
+    "What of the conditions `wanted` was not measured, or with other code."
+    if made is None: return wanted
+    known = made["perturbations"]
+    codes = {p: c for p, c in wanted["perturbations"].items() if p not in known or _edited(c, known[p])}
+    return {"perturbations": codes, **{k: [x for x in wanted[k] if x not in made[k]] for k in ("mediators", "checks")}}
+
+# %% ../nbs/61_design.ipynb #held
+@dataclass
+class _Held:
+    "What was measured of a cell's networks, under whatever conditions anybody has asked for."
+    results: pd.DataFrame
+    checks: pd.DataFrame
+    made: dict # these conditions, as `conditions_of` has them
+
+def _pairs(conditions) -> list[tuple]:
+    "(name, level) of each, as in the rows of a table."
+    return [(name, float(level)) for name, mark, level in (c.rpartition(":") for c in conditions) if mark]
+
+def _rows(table: pd.DataFrame, conditions) -> pd.Series:
+    "Which rows are of these conditions."
+    wanted = set(_pairs(conditions))
+    return pd.Series([pair in wanted for pair in zip(table.perturbation, table.level)], table.index, dtype=bool)
+
+# %% ../nbs/61_design.ipynb #stored
+def _stored(out: Path | None, fixed: dict, study: Study) -> _Held | None:
+    "What a finished cell's folder holds, if it is whole, and was measured on the same images with the same noise."
+    if out is None or not proof_of(out / CHECKPOINT): return _older(out, study)
     about, names = out / "cell.json", ("results.csv", "checks.csv")
     if state(about) == "unproven" and not about.exists(): return None
     try:
@@ -336,22 +397,32 @@ def _stored(out: Path | None, conditions: dict) -> tuple | None:
         made = json.loads(text)
         if not all(proven): raise Corrupt(f"a table in {out} has no checksum.")
         if made["run"] != proof_of(out / CHECKPOINT): raise Corrupt(f"the tables in {out} are of another run.")
-        if lines := differences(conditions, made["conditions"]):
+        made = {"checks": []} | made["conditions"]
+        if lines := differences(fixed, {k: made[k] for k in fixed}):
             raise Corrupt(f"{out} was measured under other conditions ({'; '.join(lines)}).")
-        return tuple(_table(t, out / n) for t, n in zip(tables, names))
+        results, checks = (_table(t, out / n) for t, n in zip(tables, names))
+        # a growth that was killed may have left rows that nothing vouches for yet
+        checks = checks[checks.level.isin(made["checks"])] if "level" in checks else pd.DataFrame()
+        return _Held(results[_rows(results, ["clean:0", *made["perturbations"]])], checks, made)
     except FileNotFoundError as e: why = f"{e.filename} is missing."
-    except (Corrupt, ValueError, KeyError, TypeError) as e: why = str(e)
+    except (Corrupt, ValueError, KeyError, TypeError, AttributeError) as e: why = str(e)
     say(f"{why} The cell is measured again, on its checkpoint.")
     discard(about, *(out / n for n in names))
 
 # %% ../nbs/61_design.ipynb #older
-def _older(out: Path | None, conditions: dict) -> tuple | None:
+def _older(out: Path | None, study: Study) -> _Held | None:
     "The same of a cell that is older than checksums."
     if out is None or not (out / "results.csv").exists(): return None
     results = read_table(out / "results.csv")
-    rows = 1 + len(conditions["perturbations"])
-    if len(results) == rows * results.get("seed", pd.Series()).nunique() > 0 and set(PROVENANCE) <= set(results):
-        return results, read_table(out / "checks.csv") if (out / "checks.csv").exists() else pd.DataFrame()
+    if {"seed", "perturbation", "level", *PROVENANCE} <= set(results):
+        counts = results.groupby(["perturbation", "level"]).seed.agg(["size", "nunique"])
+        if len(counts) and (counts == results.seed.nunique()).all(axis=None):
+            checks = read_table(out / "checks.csv") if (out / "checks.csv").exists() else pd.DataFrame()
+            size = middle_size([perturbation(p) for p in study.perturbations])
+            if "level" not in checks and len(checks): checks = checks.assign(level=size)
+            made = {f"{p}:{float(level)!r}": "" for p, level in counts.index}
+            return _Held(results, checks, {"perturbations": made, "mediators": [m for m in MEDIATORS if m in results],
+                                           "checks": [] if size is None else [size]})
     say(f"{out / 'results.csv'} is damaged. The cell is measured again, on its checkpoint.")
 
 # %% ../nbs/61_design.ipynb #trouble-table
@@ -362,6 +433,11 @@ def trouble_table(
     "What kept networks of `run` from learning, a row for each reason: where, and the fields of `Trouble`."
     seeds = lambda t: {"seeds": " ".join(map(str, t.seeds)), "expected": t.expected}
     return pd.DataFrame([where | asdict(t) | seeds(t) for t in run.trouble])
+
+def diagnosed(cell: Cell, run: Run, task: Task) -> pd.DataFrame:
+    "The same of networks that were trained in several runs, looked at together."
+    run.trouble = diagnose(run, task)
+    return trouble_table(run, _where(cell, task, run.rule))
 
 def trouble_lines(
     trouble: pd.DataFrame, # rows of `trouble_table`
@@ -380,29 +456,64 @@ def run_cell(
     out: Path | None = None, # the cell's folder
     progress: bool = True,
     compute: bool = True,    # what is missing; otherwise it is an `Unfinished`
+    seeds: tuple | None = None, # of the networks in this folder; None: the study's
 ) -> Tables:
     "One cell: started, resumed, or just read if finished; `fit` sees that a folder belongs to this rule and this data."
-    run = _trained(study, cell, task, out, progress, compute)
+    run = _trained(study, cell, task, out, progress, compute, seeds or study.each_seed)
     where = _where(cell, task, run.rule)
-    history, trouble = run.history.assign(**where), trouble_table(run, where)
-    conditions = _conditions(study, cell, task)
-    kept = _stored(out, conditions)
-    if kept is None and not compute: raise Unfinished
-    results, checks = kept or _measured(study, cell, task, run, out, conditions)
-    _keep_model(run, out, again=kept is not None)
-    return Tables(results, history, checks, trouble)
+    fixed = {"cell": out.name if out else cell.key, "images": study.images, "seed": study.seed}
+    held, wanted = _stored(out, fixed, study), conditions_of(study, task)
+    again, lacks = held is not None, lacking(wanted, held.made if held else None)
+    if held is None or any(lacks.values()):
+        if not compute: raise Unfinished
+        held = _extended(study, cell, task, run, held, lacks)
+        if out: _keep_tables(out, held, run, fixed)
+    _keep_model(run, out, again)
+    history = run.history[run.history.seed.isin(study.each_seed)].reset_index(drop=True)
+    results, checks = _asked_for(study, cell, held, wanted)
+    return Tables(results, history.assign(**where), checks, trouble_table(run, where))
 
 # %% ../nbs/61_design.ipynb #measured
-def _measured(study: Study, cell: Cell, task: Task, run: Run, out: Path | None, conditions: dict) -> tuple:
-    "(results, checks) of a trained cell, kept in its folder; what says that it is finished comes last."
-    checks = check_attacks(study, cell, run, task)
-    results = measure(study, cell, run, task).assign(**provenance(run, task))
-    if out:
-        for name, table in {"checks": checks, "results": results}.items():
-            with stored(out / f"{name}.csv") as tmp: table.to_csv(tmp, index=False)
-        about = {"conditions": conditions, "run": proof_of(out / CHECKPOINT), "versions": versions()}
-        with stored(out / "cell.json") as tmp: tmp.write_text(json.dumps(about, indent=1), encoding="utf-8")
-    return results, checks
+def _extended(study: Study, cell: Cell, task: Task, run: Run, held: _Held | None, lacks: dict) -> _Held:
+    "What is held, and what it lacks, measured on a trained cell."
+    missing = [p for p in study.perturbations if _condition(p, perturbation(p, task.shape)) in lacks["perturbations"]]
+    part = replace(study, perturbations=tuple(missing), mediators=tuple(lacks["mediators"]))
+    checks = check_attacks(study, cell, run, task) if lacks["checks"] else pd.DataFrame()
+    found = measure(part, cell, run, task).assign(**provenance(run, task))
+    if held is None: return _Held(found, checks, lacks)
+    if edited := sorted(lacks["perturbations"].keys() & held.made["perturbations"]):
+        say(f"the code of {', '.join(edited)} has changed since {cell.key} was measured under it. The cell is measured "
+            "again, on its checkpoint.")
+    results, new = held.results[~_rows(held.results, edited)], found[found.perturbation != "clean"]
+    results = pd.concat([results, new[[c for c in results if c in new]]], ignore_index=True)
+    clean, values = results.perturbation == "clean", found[found.perturbation == "clean"].set_index("seed")
+    for m in lacks["mediators"]: results.loc[clean, m] = results.seed[clean].map(values[m])
+    made = {k: {**held.made[k], **new} if isinstance(new, dict) else held.made[k] + new for k, new in lacks.items()}
+    return _Held(results, pd.concat([t for t in (held.checks, checks) if len(t.columns)] or [checks]), made)
+
+# %% ../nbs/61_design.ipynb #measured-keep
+def _keep_tables(out: Path, held: _Held, run: Run, fixed: dict):
+    "Write a cell's tables into its folder; what says that it is finished comes last."
+    for name, table in {"checks": held.checks, "results": held.results}.items():
+        with stored(out / f"{name}.csv") as tmp: table.to_csv(tmp, index=False)
+    about = {"conditions": fixed | held.made, "seeds": run.rule.net.seeds, "hidden": run.rule.net.sizes[1:-1],
+             "run": proof_of(out / CHECKPOINT), "versions": versions()}
+    with stored(out / "cell.json") as tmp: tmp.write_text(json.dumps(about, indent=1), encoding="utf-8")
+
+def _asked_for(study: Study, cell: Cell, held: _Held, wanted: dict) -> tuple:
+    "(results, checks) of the study's seeds and conditions, in its order."
+    results, checks = (t[t.seed.isin(study.each_seed)] if "seed" in t else t for t in (held.results, held.checks))
+    results = pd.concat([results[_rows(results, [c])] for c in ("clean:0", *wanted["perturbations"])])
+    found = [c for c in results if c not in PROVENANCE and c not in MEDIATORS]
+    results = results[[*found, *study.mediators, *PROVENANCE]].assign(cell=cell.key).reset_index(drop=True)
+    if checks.empty: return results, checks
+    return results, checks[checks.level.isin(wanted["checks"])].assign(cell=cell.key).reset_index(drop=True)
+
+# %% ../nbs/61_design.ipynb #keep-model
+def _same_run(config: dict, other: dict) -> bool:
+    "Whichever versions it is loaded by."
+    plain = lambda c: {k: v for k, v in c.items() if k not in ("versions", "code")}
+    return not differences(plain(config), plain(other))
 
 def _keep_model(run: Run, out: Path | None, again: bool):
     "The trained networks alone, for others to load; written unless they are there as they were written."
@@ -410,10 +521,82 @@ def _keep_model(run: Run, out: Path | None, again: bool):
     file, why = out / "model.safetensors", ""
     try:
         head, _, proven = read_tensors(file)
-        if proven and json.loads(head["config"]) == run.config and head["history"] == run.history.to_csv(index=False):
-            return
+        same = _same_run(json.loads(head["config"]), run.config)
+        if proven and same and head["history"] == run.history.to_csv(index=False): return
         why = f"{file} isn't of this cell's run."
     except FileNotFoundError: why = f"{file} is missing." if again else ""
     except (Corrupt, ValueError, KeyError) as e: why = str(e)
     if why: say(f"{why} It is written again.")
     save_model(run, file)
+
+# %% ../nbs/61_design.ipynb #stack
+@dataclass(frozen=True)
+class Stack:
+    "Some networks of a cell, trained together: a job, and a folder."
+    cell: Cell
+    seeds: tuple
+    name: str                 # of its folder
+    begun: bool = False       # whether there is anything in it
+    made: dict | None = None  # under which conditions it was measured (see `conditions_of`); None: it isn't finished
+
+def spans(
+    seeds,
+) -> list[str]: # (5, 0, 1, 2) as 0-2 and 5
+    "Seeds in words."
+    runs = itertools.groupby(enumerate(sorted(set(seeds))), lambda pair: pair[1] - pair[0])
+    rows = [[seed for _, seed in run] for _, run in runs]
+    return [str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in rows]
+
+def seeds_in(name: str) -> tuple | None:
+    "The seeds that a folder's name tells; None if it tells none."
+    if not (told := re.search(r"\+seeds([\d.-]+)$", name)): return None
+    spans = [list(map(int, part.split("-"))) for part in told[1].split(".")]
+    return tuple(seed for s in spans for seed in range(s[0], s[-1] + 1))
+
+# %% ../nbs/61_design.ipynb #stack-read
+def stack_in(folder: Path) -> dict | None:
+    "What can be believed of the stack in a folder: its seeds, its hidden layers, what was measured. None: nothing."
+    found = {}
+    try:
+        text, proven = proved(folder / "cell.json")
+        made = json.loads(text)
+        if proven and made["conditions"]["cell"] == folder.name:
+            found = {"made": {"checks": []} | made["conditions"]}
+            return found | {"seeds": tuple(made["seeds"]), "hidden": tuple(made["hidden"])}
+    except (FileNotFoundError, CannotRead, Corrupt, ValueError, KeyError, TypeError): pass
+    try: config = json.loads(read_tensors(folder / CHECKPOINT)[0]["config"])
+    except (FileNotFoundError, CannotRead, Corrupt, ValueError, KeyError): config = None
+    if config: return found | {"seeds": tuple(config["fit"]["seeds"]), "hidden": tuple(config["net"]["sizes"][1:-1])}
+    if seeds := seeds_in(folder.name): return {"seeds": seeds, "hidden": None}
+
+# %% ../nbs/61_design.ipynb #stacks-of
+def _bases(study: Study, cell: Cell) -> list[str]:
+    "The names that a cell's folder may have: as this study gives it, and with or without its network."
+    network = study.networks[0] if cell.hidden is None else cell.hidden
+    return list(dict.fromkeys([cell.key, *(replace(cell, hidden=h).key for h in (None, network))]))
+
+def _there(study: Study, cell: Cell, cells: Path) -> Iterator[tuple[str, Stack]]:
+    "(name of the first one's folder, stack) of a cell's stacks that are in a folder."
+    network = study.networks[0] if cell.hidden is None else tuple(cell.hidden)
+    for base in _bases(study, cell):
+        for folder in [cells / base, *sorted(cells.glob(f"{glob.escape(base)}+seeds*"))]:
+            found = stack_in(folder)
+            if found and found["hidden"] in (None, network):
+                yield base, Stack(cell, found["seeds"], folder.name, True, found.get("made"))
+
+def stored_stacks(study: Study, cell: Cell, out: Path) -> list[Stack]:
+    "The stacks of a cell that are in a study's folder, whatever their seeds."
+    return [stack for _, stack in _there(study, cell, out / "cells")]
+
+def stacks_of(study: Study, cell: Cell, out: Path | None) -> list[Stack]:
+    "The stacks that hold a cell's networks: those in the study's folder that do, and one more for seeds in none."
+    if out is None: return [Stack(cell, study.each_seed, cell.key)]
+    free = lambda name: stack_in(out / "cells" / name) is None
+    there, found, left = list(_there(study, cell, out / "cells")), [], set(study.each_seed)
+    for _, stack in there:
+        if left & set(stack.seeds): found.append(stack)
+        left -= set(stack.seeds)
+    if not left: return found
+    names = [base for base, _ in there] or list(filter(free, _bases(study, cell)))
+    new = names[0] if free(names[0]) else file_name(f"{names[0]}+seeds{'.'.join(spans(left))}", 200)
+    return [*found, Stack(cell, tuple(sorted(left)), new)]

@@ -31,11 +31,11 @@ from .representations import Activities, activities, layer_names, rdm
 from .rule import Rule
 from .similarity import cka_map, rsa, rsa_table
 from .stats import interval
-from .study import Outcome, Study, load_study, made_from
+from .study import Outcome, Study, load_study, made_from, networks_of
 from .tables import (BLIND, CHECKED, INTERVAL, METHOD, PLACE, accuracy_table, by_task, checks_of,
                              difference_table, means_table, save_table, statistics, statistics_note,
                              statistics_table, title_of)
-from .training import Run, load_run
+from .training import Run
 from .updates import badge, changed, feedback_angles, learning_layers, mini_batches, update_quality
 
 # %% ../nbs/65_report.ipynb #figures
@@ -76,7 +76,8 @@ def _largest(study: Study, results: pd.DataFrame) -> tuple[Task, dict[str, str]]
 def _networks(out: str | Path, outcome: Outcome) -> tuple[Task, dict[str, Run]]:
     "The task with the most classes, and each rule's stored run on it."
     task, cells = _largest(outcome.study, outcome.results)
-    return task, {rule: load_run(Path(out) / "cells" / key) for rule, key in cells.items()}
+    known = {c.key: c for c in outcome.study.cells()}
+    return task, {rule: networks_of(out, outcome.study, known[key]) for rule, key in cells.items()}
 
 # %% ../nbs/65_report.ipynb #conditions
 def _defined(make, *args, **settings):
@@ -546,7 +547,7 @@ def _shown_figures(drawn: dict[str, Figure], out: Path, task: Task, rules, study
     seen = len(_seen_classes(task.n_classes))
     n, under = images // seen * seen, " and ".join(middle_levels(study, task.shape))
     also = f", of clean images and under {under}" if under else ""
-    values = {"n": n, "seeds": study.seeds, "under": under, "also": also, "perplexity": _perplexity(n)}
+    values = {"n": n, "seeds": len(study.each_seed), "under": under, "also": also, "perplexity": _perplexity(n)}
     some = _note(f"{seen} of the {task.n_classes} classes are shown.") if seen < task.n_classes else ""
     return some + "".join(_figure(fig, out, name, rules, **values) for name, fig in drawn.items())
 
@@ -576,7 +577,7 @@ def _learnt(out: Path, outcome: Outcome, images: int = 200) -> tuple[str, dict]:
     title = html.escape(title_of(outcome.results.loc[[outcome.results.classes.idxmax()]]))
     tables = updates_tables(found, runs)
     parts = [f"<h2>Representations: {title}</h2>", _shown_figures(drawn, out, task, runs, study, images),
-             f"<h2>Updates: {title}</h2>", _shown_updates(tables, out, task, runs, study.seeds)]
+             f"<h2>Updates: {title}</h2>", _shown_updates(tables, out, task, runs, len(study.each_seed))]
     return "".join(parts), tables
 
 # %% ../nbs/65_report.ipynb #write-report

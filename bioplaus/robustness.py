@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['EPS', 'SEVERITIES', 'Condition', 'selected', 'conditions', 'severity_of', 'named_rules', 'robustness_suite', 'Stages',
-           'spread_out', 'evenly', 'attack_checks', 'suite_checks', 'area', 'corruption_error', 'matched_difference',
-           'summary', 'summary_table', 'curves']
+           'spread_out', 'evenly', 'middle_size', 'attack_checks', 'suite_checks', 'area', 'corruption_error',
+           'matched_difference', 'summary', 'summary_table', 'curves']
 
 # %% ../nbs/43_robustness.ipynb #imports
 import copy, re
@@ -190,6 +190,14 @@ def evenly(
     return task.x_test[at], task.y_test[at]
 
 # %% ../nbs/43_robustness.ipynb #attack-checks
+def middle_size(
+    attacks, # perturbations; those that are not attacks are left out
+) -> float | None:
+    "The size at which attacks are checked: the middle one of their L∞ sizes, 0.1 if none is L∞; None without attacks."
+    attacks = [a for a in attacks if a.kind == "attack"]
+    sizes = sorted({a.level for a in attacks if a.norm == "linf" and a.level}) or [0.1]
+    return sizes[len(sizes) // 2] if attacks else None
+
 def attack_checks(
     rule: Rule,
     task: Task,
@@ -200,11 +208,9 @@ def attack_checks(
     name: str | None = None, # for the table
 ) -> pd.DataFrame:
     "`masking_checks` at the middle one of the attacks' L∞ sizes (0.1 if none is L∞); empty if nothing is attacked."
-    attacks = [a for a in attacks if a.kind == "attack"]
-    if not attacks: return pd.DataFrame()
-    sizes = sorted({a.level for a in attacks if a.norm == "linf" and a.level}) or [0.1]
+    if (size := middle_size(attacks)) is None: return pd.DataFrame()
     x, y = evenly(task, images)
-    return masking_checks(answering(rule), x, y, sizes[len(sizes) // 2], queries, seed, name=name, shape=task.shape)
+    return masking_checks(answering(rule), x, y, size, queries, seed, name=name, shape=task.shape)
 
 # %% ../nbs/43_robustness.ipynb #suite-checks
 def suite_checks(

@@ -95,7 +95,14 @@ def measures(
         areas = area(pd.concat([curve(results, k) for k in kinds]).assign(kind="")).rename(columns={"area": "value"})
         parts.append(areas.assign(measure="area, " + areas.perturbation)[[*keys, "value"]])
     blind = noisy.assign(measure="area, " + noisy.perturbation).groupby(keys).blind.max()
-    return pd.concat(parts, ignore_index=True).join(blind, on=keys).fillna({"blind": 0.0})
+    found = pd.concat(parts, ignore_index=True).join(blind, on=keys).fillna({"blind": 0.0})
+    return pd.concat([found, _of_no_network(found)], ignore_index=True)
+
+def _of_no_network(found: pd.DataFrame) -> pd.DataFrame:
+    "Rows without a value for the seeds that a rule lacks and others have: part of a grown study may have failed."
+    every = pd.MultiIndex.from_product([found[k].unique() for k in ("measure", "rule", "seed")])
+    lost = every.difference(pd.MultiIndex.from_frame(found[["measure", "rule", "seed"]]))
+    return pd.DataFrame(list(lost), columns=["measure", "rule", "seed"]).assign(value=np.nan, blind=0.0)[:len(lost)]
 
 # %% ../nbs/64_tables.ipynb #statistics
 def statistics(
@@ -149,7 +156,7 @@ def statistics_note(
 ) -> str:
     "How many pairs and comparisons the table rests on, and the smallest p they allow."
     n, m, least = int(found.n.max()), int(found.groupby("family").size().max()), found.smallest.min()
-    fewer = f" (in some comparisons up to {int(found.diverged.max())} fewer, which diverged)"
+    fewer = f" (in some comparisons up to {int(found.diverged.max())} fewer, which diverged or failed)"
     lost = fewer if found.diverged.any() else ""
     able = "No difference can reach 0.05 here, however large: use more seeds."
     if found.reachable.any(): able = correction_note(found)
@@ -272,7 +279,7 @@ def _checks_text(checks: pd.DataFrame) -> list[str]:
 
 def text_report(outcome: Outcome) -> str:
     "What failed, what can't learn, and all accuracy tables, for a terminal."
-    note = f"test accuracy in %, mean ± 95% t-interval of {outcome.study.seeds} seeds"
+    note = f"test accuracy in %, mean ± 95% t-interval of {len(outcome.study.each_seed)} seeds"
     blocks = []
     for r in by_task(outcome.results):
         lines = [f"{title_of(r)}: {note}", accuracy_table(r).to_string(), *_checks_text(checks_of(outcome, r))]

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PIECE', 'SCHEDULES', 'OPTIMIZERS', 'MOST_EPOCHS', 'ADAM', 'CHECKPOINT', 'HISTORY', 'evaluate', 'Recipe', 'Settings',
            'by_layer', 'label', 'checked_settings', 'default_lr', 'make_optimizer', 'stepper', 'scheduled', 'code_of',
-           'describe', 'differences', 'Past', 'Run', 'OtherSettings', 'save_model', 'untrained', 'load_run',
+           'describe', 'differences', 'Past', 'Run', 'OtherSettings', 'save_model', 'untrained', 'load_run', 'gathered',
            'train_epoch', 'StopTraining', 'Diverged', 'check_batch', 'augmentation', 'say_versions', 'fit', 'ending']
 
 # %% ../nbs/22_training.ipynb #imports
@@ -483,6 +483,56 @@ def load_run(
     rule.normalise = config["net"]["normalise"]
     _load_weights(rule, tensors, file)
     return Run(rule, config, head["history"], head["epoch"], file.parent)
+
+# %% ../nbs/22_training.ipynb #gathered
+def _replica_axes(config: dict) -> dict[str, int]:
+    "Which axis of each tensor counts replicas: the one that is longer where there is one replica more."
+    of = lambda n: _as_built(_with_seeds(config, range(n))).state_dict()
+    pairs = ((k, a.shape, b.shape) for (k, a), b in zip(of(1).items(), of(2).values()))
+    return {_plain(k): next((i for i, (m, n) in enumerate(zip(a, b)) if m != n), -1) for k, a, b in pairs}
+
+def _with_seeds(config: dict, seeds) -> dict:
+    "A run's settings, with other seeds."
+    seeds = list(seeds)
+    return config | {"net": config["net"] | {"seed": seeds, "replicas": len(seeds)},
+                     "fit": config["fit"] | {"seeds": seeds}}
+
+def _picked(tensors: list[Tensor], places: list[tuple], axis: int, replicas: list[int]) -> Tensor:
+    "The replicas at `places` (run, replica) of a tensor of each run; what counts no replicas is the first run's."
+    if axis < 0: axis = next((i for i, n in enumerate(tensors[0].shape) if n == replicas[0]), -1)
+    if axis < 0: return tensors[0]
+    return torch.stack([tensors[run].select(axis, replica) for run, replica in places], axis)
+
+# %% ../nbs/22_training.ipynb #gathered-runs
+def gathered(
+    runs: list[Run],         # of one rule on one task, with different seeds
+    seeds,                   # whose networks are wanted
+    x: Tensor | None = None, # (N, pixels) the training images, if it shall be known where the networks started
+) -> Run:
+    "The networks of these seeds as one stack, with their histories."
+    at = {seed: (r, i) for r, run in enumerate(runs) for i, seed in enumerate(run.rule.net.seeds)}
+    if lost := [s for s in seeds if s not in at]:
+        raise BadInput(f"there are no networks of the seeds {', '.join(map(str, lost))}; "
+                       f"there are those of {', '.join(map(str, sorted(at)))}.")
+    config, places = _with_seeds(runs[0].config, seeds), [at[s] for s in seeds]
+    rule, axes, many = _as_built(config), _replica_axes(config), [run.rule.net.replicas for run in runs]
+    rule.normalise = config["net"]["normalise"]
+    run = Run(rule if x is None else rule.to(x.device), config, path=runs[0].path)
+    if x is not None: _begun(run, x)
+    states = [{f"rule.{_plain(k)}": v for k, v in r.rule.state_dict().items()} for r in runs]
+    each = {k: [state[k] for state in states] for k in states[0]}
+    found = {k: _picked(v, places, axes.get(k.removeprefix("rule."), -1), many) for k, v in each.items()}
+    _load_weights(rule, found, Path("these runs"))
+    run.history, run.epoch = _histories(runs, seeds), max(r.epoch for r in runs)
+    return run
+
+def _histories(runs: list[Run], seeds) -> pd.DataFrame:
+    "The histories of some seeds as that of one stack."
+    place = {seed: i for i, seed in enumerate(seeds)}
+    rows = pd.concat([run.history for run in runs], ignore_index=True)
+    rows = rows[rows.seed.isin(place)]
+    rows = rows.assign(replica=rows.seed.map(place)).sort_values(["epoch", "replica"], kind="stable")
+    return rows.reset_index(drop=True)
 
 # %% ../nbs/22_training.ipynb #epoch
 def train_epoch(
