@@ -504,8 +504,16 @@ def state_of(file: Path) -> str:
     return _growing(file) if found == "unproven" and file.name == "history.csv" else found
 
 # %% ../nbs/07_records.ipynb #verify-all
+def _is_model_of(file: Path, run: Path) -> bool:
+    "Whether a whole file of tensors holds the networks of a run's checkpoint, and nothing else of it."
+    if not run.exists() or _tensor_state(run) != "whole": return True  # then it's the checkpoint that is named
+    (head, model, _), (_, whole, _) = read_tensors(file), read_tensors(run)
+    if "chain" in head or model.keys() != {k for k in whole if k.startswith("rule.")}: return False  # a checkpoint
+    return all(torch.equal(t.nan_to_num(), whole[k].nan_to_num()) for k, t in model.items())
+
 def _belongs(file: Path) -> bool:
     "Whether a whole file is in its place: the run that a cell's tables are of, the model that a cell has."
+    if file.name == "model.safetensors": return _is_model_of(file, file.with_name("checkpoint.safetensors"))
     if file.name == "checkpoint.safetensors" and (about := file.with_name("cell.json")).exists():
         made = json.loads(read_bytes(about))
         return made["run"] == proof_of(file) and made["conditions"]["cell"] == file.parent.name

@@ -39,8 +39,8 @@ def _refuse_other_version(file: Path):
 
 def _read_study(file: Path) -> tuple[dict, dict]:
     "(settings, versions of what it was begun with) in `study.json`."
+    text, proven = proved(file)  # first, for a version that was changed is no other version
     _refuse_other_version(file)
-    text, proven = proved(file)
     try: saved = dict(json.loads(text))
     except (ValueError, TypeError, RecursionError) as e:
         raise Corrupt(f"{file} can't be read ({type(e).__name__}).") from e

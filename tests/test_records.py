@@ -1,5 +1,5 @@
 """What a results folder proves: files that were changed, swapped, lost or made otherwise are noticed."""
-import errno, json, os, textwrap
+import errno, json, os, re, textwrap
 from dataclasses import replace
 from pathlib import Path
 
@@ -143,6 +143,30 @@ def test_a_lost_model_is_missed_and_comes_back(tmp_path):
     assert verify(tmp_path).set_index("file").state[str(lost.relative_to(tmp_path))] == "missing"
     studied(tmp_path)
     assert lost.exists() and verify(tmp_path).state.eq("whole").all()
+
+
+def test_a_network_of_another_run_in_its_place_is_named(tmp_path):
+    study = replace(STUDY, optimizer="adam", lr=0.003)  # so that a checkpoint holds more than its networks
+    studied(tmp_path, study)
+    models = sorted(tmp_path.glob("cells/*/model.safetensors"))
+    was = models[0].read_bytes()
+    for other in (models[1], models[0].with_name(CHECKPOINT)):
+        models[0].unlink()  # or the hard link in models/ would be changed, too
+        models[0].write_bytes(other.read_bytes())
+        assert verify(tmp_path).set_index("file").state[str(models[0].relative_to(tmp_path))] == "misplaced"
+    studied(tmp_path, study)
+    assert models[0].read_bytes() == was and verify(tmp_path).state.eq("whole").all()
+
+
+def test_a_changed_digit_of_the_version_is_no_other_version(tmp_path, capsys):
+    studied(tmp_path)
+    file = tmp_path / "study.json"
+    told(capsys)
+    file.write_text(re.sub(r'("version": "[\d.]*?)\d"', r'\g<1>97"', file.read_text()))
+    studied(tmp_path)
+    said = told(capsys)
+    assert said and all("study.json ha" in line for line in said), said
+    assert verify(tmp_path).state.eq("whole").all()
 
 
 def test_a_lost_file_and_a_changed_proof_are_said_once(tmp_path, capsys):
