@@ -520,8 +520,9 @@ def _keep_model(run: Run, out: Path | None, again: bool):
     if out is None or not proof_of(out / CHECKPOINT): return
     file, why = out / "model.safetensors", ""
     try:
-        head, _, proven = read_tensors(file)
-        same = _same_run(json.loads(head["config"]), run.config)
+        head, tensors, proven = read_tensors(file)
+        networks = all(name.startswith("rule.") for name in tensors)  # a checkpoint has the optimiser's state, too
+        same = networks and _same_run(json.loads(head["config"]), run.config)
         if proven and same and head["history"] == run.history.to_csv(index=False): return
         why = f"{file} isn't of this cell's run."
     except FileNotFoundError: why = f"{file} is missing." if again else ""

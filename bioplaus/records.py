@@ -507,7 +507,8 @@ def state_of(file: Path) -> str:
 def _is_model_of(file: Path, run: Path) -> bool:
     "Whether a whole file of tensors holds the networks of a run's checkpoint, and nothing else of it."
     if not run.exists() or _tensor_state(run) != "whole": return True  # then it's the checkpoint that is named
-    (head, model, _), (_, whole, _) = read_tensors(file), read_tensors(run)
+    head, model, _ = read_tensors(file)
+    whole = read_tensors(run)[1]
     if "chain" in head or model.keys() != {k for k in whole if k.startswith("rule.")}: return False  # a checkpoint
     return all(torch.equal(t.nan_to_num(), whole[k].nan_to_num()) for k, t in model.items())
 
