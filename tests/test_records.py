@@ -149,13 +149,12 @@ def test_a_network_of_another_run_in_its_place_is_named(tmp_path):
     study = replace(STUDY, optimizer="adam", lr=0.003)  # so that a checkpoint holds more than its networks
     studied(tmp_path, study)
     models = sorted(tmp_path.glob("cells/*/model.safetensors"))
-    was = models[0].read_bytes()
     for other in (models[1], models[0].with_name(CHECKPOINT)):
         models[0].unlink()  # or the hard link in models/ would be changed, too
         models[0].write_bytes(other.read_bytes())
         assert verify(tmp_path).set_index("file").state[str(models[0].relative_to(tmp_path))] == "misplaced"
     studied(tmp_path, study)
-    assert models[0].read_bytes() == was and verify(tmp_path).state.eq("whole").all()
+    assert verify(tmp_path).state.eq("whole").all()
 
 
 def test_a_changed_digit_of_the_version_is_no_other_version(tmp_path, capsys):
