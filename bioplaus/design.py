@@ -113,6 +113,10 @@ def _check_lists(study: "Study"):
             raise BadInput(f"{name} must be a list; {given!r} was given.")
         if not given and name in ("rules", "tasks", "classes"):
             raise BadInput(f"a study needs {name}; none were given.")
+    for rule in study.rules:
+        if isinstance(rule, str): continue
+        raise BadInput(f"a study trains rules itself, and takes their names, such as 'backprop'; {type(rule).__name__} "
+                       "was given. What is trained already: robustness_suite({'mine': wrap(module), ...}, task).")
     known = {}
     for c in study.cells():
         if (other := known.setdefault(c.key, c)) is c: continue

@@ -6,7 +6,7 @@
 __all__ = ['Range', 'range_of', 'Stored', 'RuleClassifier']
 
 # %% ../nbs/24_estimator.ipynb #imports
-import copy, pickle, warnings
+import copy, warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,9 +18,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
-from .core import RULES, BadInput, RunFailed, choose, real, whole
+from .core import RULES, BadInput, RunFailed, choose, one_line, real, whole
 from .data import Task
 from .network import MLP
+from .records import packed, unpacked
 from .rule import INPUTS, Rule, make_rule
 from .training import _load_weights, fit
 
@@ -83,21 +84,16 @@ def _directions_only(own, features: int) -> bool:
 # %% ../nbs/24_estimator.ipynb #pickle
 def _packed(entry: tuple | None) -> bytes | None:
     "A rule of this session, (card, factory), ready to travel."
-    import cloudpickle
     if entry is None: return None
-    try: return cloudpickle.dumps(entry)
+    try: return packed(entry)
     except Exception as e:
         raise RunFailed(f"the rule {entry[0].name!r} is defined in {entry[0].module}, and its code can't be pickled "
-                        f"({type(e).__name__}: {e}). Put it into a module of its own, and import that.") from e
+                        f"({one_line(e)}). Put it into a module of its own, and import that.") from e
 
-def _unpacked(name: str, packed: bytes | None) -> tuple | None:
+def _known(name: str, content: bytes | None) -> tuple | None:
     "The rule again; made known here, unless another one has its name."
-    if packed is None: return None
-    try: entry = pickle.loads(packed)
-    except Exception as e:
-        raise RunFailed(f"this classifier learns by the rule {name!r}, whose code can't be read here "
-                        f"({type(e).__name__}: {e}). Import the module that defines it, or install what it needs."
-                        ) from e
+    if content is None: return None
+    entry = unpacked(content, f"the rule {name!r}, by which this classifier learns,")
     if name not in RULES: RULES.add(*entry)
     return entry
 
@@ -143,7 +139,7 @@ class _Pickled(ClassifierMixin, BaseEstimator):
 
     def __setstate__(self, state):
         super().__setstate__(state)
-        made_by = _unpacked(self.rule, self.__dict__.pop("_made_by", None))
+        made_by = _known(self.rule, self.__dict__.pop("_made_by", None))
         if "rule_" not in state: return
         self._made_by, self.rule_ = made_by, _rebuilt(state["rule_"], made_by)
 

@@ -15,7 +15,7 @@ from .core import choose, normal, real, register, stream
 from .layers import INITS
 from .network import MLP
 from .products import mean_outer, project
-from .rule import LOSSES, Delta, Rule, Teacher, send_down
+from .rule import LOSSES, Delta, Rule, Teacher, send_down, teaching
 
 # %% ../nbs/13_feedback.ipynb #random-weights
 def random_like(
@@ -204,6 +204,7 @@ def alignment(
     rule: Rule, # with a teacher of this page
 ) -> dict[str, Tensor]:
     "Angle (S,), degrees, between feedback weights and backprop's, as angle_2, ... for the layer the error comes from."
+    rule = teaching(rule, "alignment")
     pairs = zip(rule.teacher.feedback(rule), rule.teacher.transposed(rule))
     cosines = [torch.cosine_similarity(B.flatten(1), W.flatten(1)).clamp(-1, 1) for B, W in pairs]
     return {f"angle_{l}": torch.rad2deg(c.arccos()).detach() for l, c in enumerate(cosines, 2)}

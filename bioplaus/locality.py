@@ -11,7 +11,7 @@ import copy, itertools
 import torch
 from torch import Tensor
 from .core import cards, stream
-from .rule import Rule, looked_up, sight, written_out
+from .rule import Rule, looked_up, sight, teaching, written_out
 
 # %% ../nbs/06_locality.ipynb #synapse-sees
 _NO_ACTIVITY = ("phi", "change", "sites")
@@ -96,7 +96,7 @@ def what_it_sees(
     rule: Rule, # a rule on a small network: at least 5 units in every layer but the last
 ) -> set[str]:
     "What the synapses of `rule` respond to, measured on random data: a set of the words in the table above."
-    rule, g = copy.deepcopy(rule).double().cpu(), stream(0, "data")
+    rule, g = copy.deepcopy(teaching(rule, "what_it_sees")).double().cpu(), stream(0, "data")
     z = torch.randn(4, rule.net.sizes[0], generator=g, dtype=torch.float64)
     y = torch.arange(4) % rule.net.sizes[-1]
     seen = {"transported weights"} if _reads_other_weights(rule, z[:2], y[:2]) else set()
@@ -110,6 +110,7 @@ def check_locality(
     sees: str | None = None, # the claim, comma-separated; None: what the rule's card says
 ) -> str:
     "Measure what a synapse of `rule` sees, and raise an `AssertionError` unless it is exactly what is claimed."
+    rule = teaching(rule, "check_locality")
     claim = {w.strip() for w in (cards()[rule.name].sees if sees is None else sees).split(",") if w.strip()}
     found = what_it_sees(rule)
     if found != claim:

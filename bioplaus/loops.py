@@ -14,7 +14,8 @@ from .control import Control, Controller, pushed
 from .core import BadInput, normal, real, stream, whole
 from .network import passes
 from .products import mean_outer, project
-from .rule import Delta, Rule
+from .rule import Delta, Rule, teaching
+from .shown import answering
 
 # %% ../nbs/45_loops.ipynb #steered
 class Steered:
@@ -37,6 +38,7 @@ class Expectation(nn.Module):
     "Linear maps from each hidden layer of a rule's network to the layer below, all zero at first."
     def __init__(self, rule: Rule):
         super().__init__()
+        rule = teaching(rule, type(self).__name__)
         if rule.net.depth < 2:
             raise BadInput(f"the sizes {rule.net.sizes} have no hidden layer that could expect anything; "
                            "give at least one hidden size.")
@@ -84,6 +86,7 @@ def unroll(
     blend: Callable | None = None,   # (layer from 0 = image, activity, activities a step ago) → activity
 ) -> Tensor:                         # (steps, S, N, classes)
     "Logits of each step of a network with loops."
+    rule = teaching(rule, "unroll")
     z, before, logits = rule.transform(x), None, []
     for t in range(whole(steps, "steps")):
         blended = blend is not None and before is not None
@@ -119,7 +122,9 @@ class Filtered:
     def __init__(self,
         rule: Rule,
         filter: Callable, # (N, pixels) → (N, pixels), in NumPy, as scikit-learn's `predict`
-    ): self.rule, self.net, self.filter = rule, rule.net, filter
+    ):
+        self.rule, self.filter = answering(rule), filter
+        self.net = self.rule.net
 
     def predict(self, x: Tensor) -> Tensor:
         return self.rule.predict(torch.as_tensor(self.filter(x.numpy()), dtype=x.dtype).clamp(0, 1))
@@ -134,7 +139,7 @@ class Disturbance:
         start: int = 0,     # the first step that is disturbed
         seed: int = 0,
     ):
-        self.rule, self.sigma = rule, real(sigma, "sigma of the disturbance")
+        self.rule, self.sigma = teaching(rule, "Disturbance"), real(sigma, "sigma of the disturbance")
         self.held, self.start, self.seed = held, start, seed
 
     def __call__(self, t: int, l: int, v: Tensor, logits: list) -> Tensor:

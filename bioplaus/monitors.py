@@ -14,11 +14,11 @@ import torch
 from scipy import special
 from torch import Tensor
 from tqdm.auto import tqdm
-from .core import SIDE, moved
+from .core import SIDE, BadInput, moved
 from .data import Task
 from .hebbian import effective_rank
 from .layers import Activation
-from .rule import Rule
+from .rule import Rule, not_taught
 
 # %% ../nbs/21_monitors.ipynb #measures
 def saturated(
@@ -224,12 +224,10 @@ def _hidden(rule: Rule, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         found.append((contrast(state.r).cpu(), flat, dead(state.r).cpu()))
     return tuple(torch.stack(values) for values in zip(*(found[1:] or found)))
 
-def _untrained(run) -> Rule | None:
-    "The rule with its network as it was before training, if that is known."
-    if run.start is None: return None
-    rule = copy.deepcopy(run.rule)
-    rule.net.load_state_dict(run.start)
-    return rule
+def _untrained(run, x: Tensor) -> Rule | None:
+    "The rule as it was before training on images `x`, if that is known."
+    try: return run.untrained(x)
+    except BadInput: return None
 
 # %% ../nbs/21_monitors.ipynb #signs
 def _seen(run, task: Task) -> dict[str, Tensor]:
@@ -246,7 +244,7 @@ def _seen(run, task: Task) -> dict[str, Tensor]:
 def _probed(run, task: Task, images: int) -> dict[str, Tensor]:
     "What some images tell of every network, each (S,) or (layers, S)."
     x, y = task.x_valid[:images], task.y_valid[:images]
-    rule, before = run.rule, _untrained(run)
+    rule, before = run.rule, _untrained(run, task.x_train)
     norm, unknown = lambda A: A.flatten(1).norm(dim=1).cpu(), torch.full((rule.net.replicas,), torch.nan)
     now, flat, silent = _hidden(rule, x)
     pairs = zip(asked_for(rule, x, y), rule.net.weights)
@@ -358,6 +356,7 @@ def diagnose(
     images: int = 300,  # how many validation images are looked at, if there is a network at chance
 ) -> list[Trouble]:
     "What keeps networks of `run` from learning; an empty list if nothing does. See the table above."
+    if not hasattr(run, "rule"): raise not_taught(run, "diagnose", "a run of fit")
     if run.epoch < 1: return []
     seen = _seen(run, task)
     if seen["chance"].any(): seen |= _probed(run, task, images)

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 import torch, torch.nn.functional as F
 from torch import Tensor
 from .core import BadInput, normal
-from .shown import (BLOCK, PERTURBATIONS, ImageStream, Perturbation, as_perturbation, checked_pixels, drawn,
-                            image_shape, kind_of, known, perturbation, places_in_set, severity_level, shown,
+from .shown import (BLOCK, PERTURBATIONS, ImageStream, Perturbation, answering, as_perturbation, checked_pixels,
+                            drawn, image_shape, kind_of, known, perturbation, places_in_set, severity_level, shown,
                             standard_normal)
 
 # once defined here, and still found here
@@ -277,7 +277,8 @@ class NoisyNetwork:
         weights: float = 0.0,   # σ of the weights, relative to their root mean square in the layer
         generator: ImageStream | None = None, # of the images that `predict` will be shown
     ):
-        self.rule, self.net, self.activity = rule, rule.net, activity
+        self.rule, self.activity = answering(rule), activity
+        self.net = self.rule.net
         self.generator = generator or ImageStream(0, "noise")
         self.noise = [weights * _of_its_size(W, rule.net.seeds, *self.generator.address, "weights", l) if weights else 0
                       for l, W in enumerate(rule.net.weights)]

@@ -17,7 +17,7 @@ from .core import BadInput
 from .geometry import tsne
 from .network import Network
 from .representations import activities, rdm
-from .rule import INPUTS, Backprop, Delta, Rule
+from .rule import INPUTS, Backprop, Delta, Rule, teaching
 from .similarity import rsa
 
 # %% ../nbs/71_play.ipynb #page
@@ -84,8 +84,7 @@ def gain(
     gains=tuple(float(f"{10 ** (k / 3):.2g}") for k in range(-6, 10)), # 1/α̃, from nudge to clamp
 ) -> Game:
     "What a controller does to a network's activity, and what it teaches, over its gain."
-    if not isinstance(rule, Rule):
-        raise BadInput(f"gain takes a trained rule; {type(rule).__name__} was given.")
+    rule = teaching(rule, "gain")
     net, z = rule.net, rule.transform(x)
     if net.depth != 3 or net.replicas != 1 or len(x) != 1:
         raise BadInput(f"one image and one network with two hidden layers are shown; sizes {net.sizes}, "
@@ -120,7 +119,7 @@ def export(
     name: str,     # to show
 ) -> dict:
     "A network as JSON: int8 weights with a scale for each unit."
-    layers = []
+    rule, layers = teaching(rule, "export"), []
     for l, W in enumerate(rule.net.weights):
         scale = W[0].detach().abs().amax(1).clamp(min=1e-12) / 127
         b = rule.net.biases[l][0] if rule.net.bias else torch.zeros(len(W[0]))

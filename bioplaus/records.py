@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['PROOF', 'COVERED', 'Corrupt', 'CannotRead', 'read_bytes', 'checksum', 'say', 'versions', 'stored', 'listed', 'proved',
            'state', 'renewed', 'write_tensors', 'read_tensors', 'proof_of', 'read_csv', 'link', 'chained', 'Journal',
-           'discard', 'read_journal', 'installed', 'fingerprint', 'state_of', 'verify']
+           'discard', 'read_journal', 'installed', 'fingerprint', 'packed', 'unpacked', 'state_of', 'verify']
 
 # %% ../nbs/07_records.ipynb #imports
 import contextlib, contextvars, dataclasses, dis, functools, hashlib, io, json, platform, re, sys, sysconfig
-import time, types
+import pickle, time, types
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 from . import __version__
-from .core import SIDE, BadInput, CannotWrite, RunFailed, plugin_packages, written_whole
+from .core import SIDE, BadInput, CannotWrite, RunFailed, one_line, plugin_packages, written_whole
 
 # %% ../nbs/07_records.ipynb #errors
 class Corrupt(RunFailed):
@@ -478,6 +478,38 @@ def fingerprint(
     "A checksum of what things do and hold, the same in every process. What can't be read is never the same twice."
     p = _Whole()
     return checksum("\x00".join(p.each(things)).encode("utf-8", "surrogatepass"))[:16]
+
+# %% ../nbs/07_records.ipynb #packed
+def _comes_along(module) -> bool:
+    "Whether it is somebody's own file: neither installed, nor Python's or ours, nor the session itself."
+    named = vars(module) if isinstance(module, types.ModuleType) else {}
+    file, name = named.get("__file__"), named.get("__name__", "__main__")
+    if not isinstance(file, str) or name == "__main__" or name.split(".")[0] == "bioplaus": return False
+    return not installed(file)
+
+def packed(
+    thing, # a job, a rule, ...
+) -> bytes:
+    "A thing ready to travel, with what it needs of the session's cells and of modules that others may not have."
+    import cloudpickle
+    known = cloudpickle.list_registry_pickle_by_value()
+    own = [m for name, m in list(sys.modules.items()) if name not in known and _comes_along(m)]
+    for m in own: cloudpickle.register_pickle_by_value(m)
+    try: return cloudpickle.dumps(thing)
+    except Exception: pass  # a module may hold what can't travel; then it has to be imported there
+    finally:
+        for m in own: cloudpickle.unregister_pickle_by_value(m)
+    return cloudpickle.dumps(thing)
+
+def unpacked(
+    content: bytes, # of `packed`
+    what: str,      # it is, for the message
+):
+    "The thing again; a `RunFailed` if it can't be read here."
+    try: return pickle.loads(content)
+    except Exception as e:
+        raise RunFailed(f"{what} can't be read here ({one_line(e)}). Import the module that defines it, or install "
+                        "what it needs.") from e
 
 # %% ../nbs/07_records.ipynb #verify
 COVERED = (".csv", ".json", ".parquet", ".npz", ".safetensors")  # what is named if it has no checksum

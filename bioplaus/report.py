@@ -360,6 +360,8 @@ img {{ background: #fff; border-radius: 6px }} .note {{ opacity: .75; font-size:
 </style></head><body><main>{body}</main></body></html>
 """
 
+def _page(body: str, key: str) -> str: return _PAGE.format(body=body, made_from=key)
+
 def _html_table(table: pd.DataFrame, classes: str | None = None) -> str:
     numbered = isinstance(table.index, pd.RangeIndex)
     with pd.option_context("display.max_colwidth", None):
@@ -590,7 +592,7 @@ def write_report(
     sweep(out, below=True)
     with renewed(out / "figures"), renewed(out / "tables"):
         body, tables = _body(out, outcome)
-        page = _PAGE.format(body=body, made_from=key)
+        page = _page(body, key)
         _refuse_poorer(out / "report.html", page)
         for name, (shown, numbers) in tables.items(): save_table(shown, out / "tables" / _file_name(name), numbers)
     with stored(out / "report.html") as tmp: tmp.write_text(page, encoding="utf-8")

@@ -22,6 +22,7 @@ from .rule import Rule
 # %% ../nbs/50_representations.ipynb #layers
 def layer_names(rule: Rule) -> list[str]:
     "'input', 'hidden 1', ..., 'output': layers number 0, 1, ..., depth."
+    rule = answering(rule)
     if named := getattr(rule, "layer_names", None): return named
     return ["input", *(f"hidden {l}" for l in range(1, rule.net.depth)), "output"]
 

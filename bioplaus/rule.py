@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LOSSES', 'INPUTS', 'Phase', 'delta_v', 'delta_r', 'Delta', 'finished', 'one_hot', 'Loss', 'Free', 'send_down',
            'Backprop', 'Readout', 'Teacher', 'sight', 'looked_up', 'written_out', 'fill', 'normalised', 'Rule',
-           'make_rule', 'backprop', 'register', 'rules']
+           'make_rule', 'backprop', 'not_taught', 'teaching', 'register', 'rules']
 
 # %% ../nbs/05_rule.ipynb #imports
 import copy, inspect, numbers, typing
@@ -421,6 +421,10 @@ def make_rule(
     **options,  # the rule's own options
 ) -> Rule:
     "The rule `name` on `net`."
+    if not hasattr(net, "replicas"):
+        raise BadInput("a rule teaches networks of this package, such as MLP((784, 100, 10)); "
+                       f"{type(net).__name__} was given. A PyTorch module that is trained can be set beside rules: "
+                       "bioplaus.wrap.wrap(module).")
     factory = find_rule(name)
     known = dict(list(inspect.signature(factory).parameters.items())[1:])
     for o, value in options.items():
@@ -438,6 +442,23 @@ def make_rule(
 def backprop(net: Network, loss: str = "cross-entropy") -> Rule:
     "Gradient descent, by sending the error down through the transposed weights."
     return Rule(net, Backprop(loss), Delta())
+
+# %% ../nbs/05_rule.ipynb #taught-by
+def not_taught(model, what: str, takes: str = "a rule, or a run of fit") -> BadInput:
+    "The error for what no rule teaches, given to a function that is about teaching."
+    module = "; a PyTorch module: bioplaus.wrap.wrap(module, mean=..., std=...)" if isinstance(model, nn.Module) else ""
+    return BadInput(f"{what} is about how a rule teaches its network, and takes {takes}; {type(model).__name__} was "
+                    f"given. Answers and layers of others can be tested and looked into (attacks, robustness_suite, "
+                    f"activities{module}).")
+
+def teaching(
+    model,     # a rule, or a run of `fit`
+    what: str, # wants to know how it teaches
+) -> Rule:
+    "The rule that teaches; a `BadInput` if there is none."
+    rule = model.rule if hasattr(model, "history") and hasattr(model, "rule") else model
+    if hasattr(rule, "plasticity"): return rule
+    raise not_taught(model, what)
 
 # %% ../nbs/05_rule.ipynb #moved
 __getattr__ = moved("bioplaus.rule", {"what_it_sees": "locality", "check_locality": "locality", "normal": "core"})

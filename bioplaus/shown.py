@@ -272,6 +272,7 @@ def shown(
     draw: int = 0,  # which draw of the noise; tables count the first one, 0
 ) -> tuple:         # (who answers, the images (N, pixels) or (S, N, pixels))
     "Who answers under a perturbation, and the images that it is shown: those that `evaluate` counts."
+    if isinstance(rule, torch.nn.Module): answering(rule)  # a bare one is refused
     if perturb is None: return rule, checked_pixels(x)
     perturb = as_perturbation(perturb)
     again = ("draw", draw) if whole(draw, "draw", 0) else ()

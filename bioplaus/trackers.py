@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pandas as pd
-from .core import BadInput, one_line
+from .core import BadInput, file_name, one_line
 from .monitors import OfRun
 from .records import say
 from .training import CHECKPOINT, Run, StopTraining
@@ -133,7 +133,7 @@ class TensorBoard(Tracker):
 # %% ../nbs/26_trackers.ipynb #own-folder
 def _own_folder(folder: Path, name: str, who: str | None) -> Path:
     "The folder NAME, NAME-2, ... that is this run's (see `identity`), or the first that isn't there."
-    name = re.sub(r"[^\w.=+-]+", "-", name)
+    name = file_name(name)
     for place in (folder / (name if n == 1 else f"{name}-{n}") for n in itertools.count(1)):
         mark = place / "run.txt"
         if who and mark.exists() and mark.read_text(encoding="utf-8") == who: return place

@@ -9,7 +9,7 @@ __all__ = ['PIECE', 'SCHEDULES', 'OPTIMIZERS', 'MOST_EPOCHS', 'ADAM', 'CHECKPOIN
            'train_epoch', 'StopTraining', 'Diverged', 'check_batch', 'augmentation', 'say_versions', 'fit', 'ending']
 
 # %% ../nbs/22_training.ipynb #imports
-import inspect, io, json, math, time, warnings
+import copy, inspect, io, json, math, time, warnings
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
@@ -26,7 +26,7 @@ from .network import TRAINED, make_network
 from .products import Outer, keep_memory
 from .records import (Corrupt, Journal, chained, fingerprint, read_bytes, read_csv, read_journal, read_tensors,
                               say, state, stored, versions, write_tensors)
-from .rule import LOSSES, Rule, Teacher, fill, make_rule
+from .rule import LOSSES, Rule, Teacher, fill, make_rule, not_taught, teaching
 from .shown import answering, as_perturbation, places_in_set, shown
 
 # %% ../nbs/22_training.ipynb #evaluate
@@ -173,6 +173,7 @@ def default_lr(
     optimizer: str = "sgd", # or "adam"
 ):
     "The rate, or pair (hidden layers, output), on the rule's card for such a run, or what its options want instead."
+    rule = teaching(rule, "default_lr")
     card = cards().get(rule.name)
     if optimizer == "adam":
         if card and card.lr_adam is not None: return card.lr_adam
@@ -328,7 +329,12 @@ class Run(Past):
 
     def untrained(self, x: Tensor) -> Rule:
         "The rule and its networks as they were before training on images `x`; built once."
-        if self.built is None: self.built = untrained(self.config, x)
+        if self.built is not None: return self.built
+        try: self.built = untrained(self.config, x)
+        except BadInput:  # a rule or network that was put together by hand
+            if self.start is None: raise
+            self.built = copy.deepcopy(self.rule)
+            self.built.net.load_state_dict(self.start)
         return self.built
 
 # %% ../nbs/22_training.ipynb #store
@@ -356,6 +362,7 @@ def save_model(
     journal: Journal | None = None, # where the history is kept; None: in this file
 ):
     "Write the networks of `run`, whatever the rule remembers, the history and the settings to one file."
+    if not hasattr(run, "rule"): raise not_taught(run, "save_model", "a run of fit")
     tensors = {f"rule.{_plain(k)}": v for k, v in run.rule.state_dict().items()} | (state or {})
     head = {"config": json.dumps(run.config), "epoch": str(run.epoch), "stopped": str(run.stopped)}
     if journal is None: head["history"] = run.history.to_csv(index=False)
@@ -447,7 +454,7 @@ def untrained(
     x: Tensor,     # (N, pixels) its training images
 ) -> Rule:
     "The rule and its networks as they were before training."
-    return _started(_as_built(config), x)
+    return _started(_as_built(config).to(x.device), x)
 
 def _started(rule: Rule, x: Tensor) -> Rule:
     if rule.start: rule.start(rule, rule.transform(x))
@@ -648,7 +655,7 @@ def augmentation(
 
 def _unwrapped(rule: Rule) -> Rule:
     "The rule, and its network, without the wrappers of torch.compile: their forward isn't what trains."
-    rule = getattr(rule, "_orig_mod", rule)
+    rule = teaching(getattr(rule, "_orig_mod", rule), "fit")
     rule.net = getattr(rule.net, "_orig_mod", rule.net)
     return rule
 

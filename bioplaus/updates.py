@@ -17,7 +17,7 @@ from .feedback import alignment
 from .network import MLP
 from .locality import what_it_sees
 from .monitors import OfRun
-from .rule import LOSSES, Delta, Free, Rule, make_rule
+from .rule import LOSSES, Delta, Free, Rule, make_rule, teaching
 from .training import Run
 
 # %% ../nbs/23_updates.ipynb #gradients
@@ -28,6 +28,7 @@ def gradients(
     loss: str = "cross-entropy", # a name in `LOSSES`
 ) -> list[Tensor]:               # (S, out, in) of each layer
     "What backprop would do: minus the gradient of the mean loss of `rule.predict`, by autograd."
+    rule = teaching(rule, "gradients")
     with torch.enable_grad():
         losses = LOSSES[choose(loss, LOSSES, "loss")].value(rule.predict(x), y)
         total = losses.mean(-1).sum()  # replicas don't share weights, so the sum keeps them apart
@@ -60,6 +61,7 @@ def learning_layers(
     layers=None, # numbers from 1; None: all that learn
 ) -> list[int]:
     "`layers`, each of which must be there and learn; if none are named, those that do."
+    rule = teaching(rule, "learning_layers")
     learning = [l for l, plasticity in enumerate(rule.plasticity, 1) if plasticity is not None]
     for l in layers or []:
         if l not in range(1, rule.net.depth + 1):
@@ -78,6 +80,7 @@ def paired_updates(
     loss: str = "cross-entropy", # of the yardstick
 ) -> dict[int, tuple[Tensor, Tensor]]:
     "{layer: (its updates, backprop's)}, each (batches, S, out, in), all at the present weights. `rule` stays as it is."
+    rule = teaching(rule, "paired_updates")
     wanted, rule, found = learning_layers(rule, layers), copy.deepcopy(rule), []
     memory = _memory(rule)
     for x, y in batches:
@@ -186,6 +189,7 @@ def control_angles(
     x: Tensor,  # (N, pixels) images to average over
 ) -> dict[str, Tensor]:
     "Angles in degrees, (S,), between the controller's feedback weights and the Jacobian: q_angle_1, ..., and q_space."
+    rule = teaching(rule, "control_angles")
     free = Rule(rule.net, Free(), Delta(), hidden=rule.hidden).phases(rule.transform(x), None)
     Qs, Js = ([m.mean(1) for m in ms] for ms in (rule.teacher.ways(rule, free), jacobian(rule, free)))
     reached = [l for l, Q in enumerate(Qs) if Q.any()]  # a push that doesn't reach a layer has no angle
@@ -204,6 +208,7 @@ def feedback_angles(
     x: Tensor,  # (N, pixels): for controllers, images to average over
 ) -> dict[str, Tensor]:
     "Angles in degrees, (S,), of what carries error or push to what backprop would use (`alignment`, `control_angles`)."
+    rule = teaching(rule, "feedback_angles")
     if hasattr(rule.teacher, "transposed"): return alignment(rule)
     if hasattr(rule.teacher, "ways"): return control_angles(rule, x)
     raise BadInput(f"rule {rule.name!r} has no feedback weights to compare; its teacher is "

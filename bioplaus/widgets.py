@@ -19,6 +19,7 @@ from .noise import Gaussian, shown
 from .plots import learning_curves, style_of
 from .representations import METRICS, activities, layer_names, rdm
 from .rule import make_rule
+from .shown import answering
 from .similarity import rsa
 from .training import Diverged, Run, StopTraining, fit
 
@@ -148,7 +149,8 @@ class explore_robustness(Panel):
     ):
         import ipywidgets as w
         if not rules: raise BadInput("no rules were given; give a dict {name: trained rule}.")
-        self.rules, self.task, self.answers = rules, task, {}
+        self.task, self.answers = task, {}
+        self.rules = {name: answering(r) for name, r in rules.items()}
         super().__init__(image=w.IntSlider(max=len(task.y_test) - 1, description="image"),
                          noise=w.FloatSlider(max=1.0, step=0.05, description="noise σ"),
                          attack=w.FloatSlider(max=0.3, step=0.01, description="attack ε"))

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from .attacks import AT_ONCE
-from .core import BadInput, choose, stream, whole, written_whole
+from .core import BadInput, checked_seed, choose, shown_short, stream, whole, written_whole
 from .layers import ACTIVATIONS, Activation, Dense
 from .noise import NoisyNetwork
 from .rule import INPUTS, Rule
@@ -69,7 +69,8 @@ def _chosen(module: nn.Module, layers) -> dict:
     "{name: submodule} of those parts that are looked at."
     parts = {name: m for name, m in module.named_modules() if name}
     if layers is not None:
-        asked = dict(layers) if isinstance(layers, dict) else {n: n for n in layers}
+        each = [layers] if isinstance(layers, str) else layers
+        asked = dict(each) if isinstance(each, dict) else {n: n for n in each}
         return {called: parts[choose(n, parts, "layer of the module")] for called, n in asked.items()}
     leaves = {name: m for name, m in parts.items() if not any(m.children())}
     active = {name: m for name, m in leaves.items() if isinstance(m, (*_ACTIVE, Unit))}
@@ -112,6 +113,8 @@ def _fitting(module: nn.Module, shape, name: str) -> tuple[tuple, int]:
 
 def _checked_answers(four: Tensor, two: Tensor, name: str) -> int:
     "The number of classes; a `BadInput` if an attack would be misled by such answers."
+    if not four.isfinite().all():
+        raise BadInput(f"{name} answers images with numbers that are not finite. Has its training diverged?")
     if not torch.allclose(four[:2], two, rtol=1e-2, atol=1e-3 * four.abs().max().item()):
         raise BadInput(f"what {name} answers to an image depends on the others beside it, also in evaluation mode (a "
                        "batch normalisation without running statistics?), so that images can't be tested one by one.")
@@ -129,6 +132,7 @@ class _Replicas:
         self.seeds = list(range(len(modules)) if seeds is None else seeds)
         if len(self.seeds) != len(modules):
             raise BadInput(f"{len(self.seeds)} seeds were given for {len(modules)} modules; give one each.")
+        for seed in self.seeds: checked_seed(seed)
 
     def parameters(self): return [p for m in self.alike for p in m.parameters()]
 
@@ -175,11 +179,12 @@ class _Rows:
 class _Asked(_Rows):
     layers: list  # for each module {submodule: its name}
     layer_names: list[str]
+    reaches: bool # whether a gradient comes from its answers to pixels
 
     def answer(self, module: nn.Module, z: Tensor) -> Tensor:
         "What one of the modules says, checked."
         with _as_used(module): logits = _checked_logits(module(z), len(z), self.name)
-        if z.requires_grad and not logits.requires_grad:
+        if z.requires_grad and not (logits.requires_grad and self.reaches):
             raise BadInput(f"the answer of {self.name} has no gradient with respect to pixels (a no_grad, a detach, "
                            "NumPy on the way?). Only what needs none can be tried: noise, and the attack Square.")
         return logits
@@ -201,6 +206,7 @@ class Wrapped(_Asked):
         self.net, self.normalise, self.name = net, normalise, name
         self.layers = [{m: called for called, m in _chosen(part, layers).items()} for part in net.alike]
         self.layer_names, self.at_once = ["input", *_heard_at_first(self, layers), "output"], _at_once(net)
+        self.reaches = all(_reaches(m, net.layout) for m in net.alike)
 
     def predict(self, x: Tensor) -> Tensor:
         "Logits (S, N, classes) of pixels `x`, (N, pixels) or (S, N, pixels), in evaluation mode."
@@ -238,6 +244,13 @@ def _calls(module: nn.Module, layers: dict, layout: tuple) -> tuple[list[str], b
         logits = module(x)
     return [layer for layer, _ in heard], bool(heard) and heard[-1][1] is logits
 
+# %% ../nbs/55_wrap.ipynb #reaches
+def _reaches(module: nn.Module, layout: tuple) -> bool:
+    "Whether the gradient of its answers comes as far as the pixels."
+    z = torch.zeros(2, *layout).to(_first(module)).requires_grad_()
+    with _as_used(module), torch.enable_grad(): logits = module(z)
+    return logits.requires_grad and torch.autograd.grad(logits.sum(), z, allow_unused=True)[0] is not None
+
 def _at_once(net: _Replicas) -> int:
     "How many images are attacked at once: as many numbers as with a perceptron of 100 hidden units on MNIST."
     units, module = [0], net.alike[0]
@@ -272,37 +285,44 @@ class NoisyModule(NoisyNetwork):
 # %% ../nbs/55_wrap.ipynb #wrap
 def wrap(
     module,               # a `torch.nn.Module`, or a list of several of one kind: the same from several seeds
-    mean=0.0, std=1.0,    # the module sees (pixels − mean) / std: numbers, or one for each pixel
+    mean=0.0, std=1.0,    # the module sees (pixels − mean) / std: numbers, or one for each channel or pixel
     shape=None,           # of one image as the module takes it, or (rows, columns); None: rows of pixels, if it says
     layers=None,          # names of parts that count as layers, or {what to call it: name}; None: see above
     name: str | None = None, # for tables; None: that of the module's class
     seeds=None,           # of the modules, for tables and pairs; None: 0, 1, ...
 ) -> Wrapped:
     "A module that answers in a rule's place, wherever nothing is taught. It is asked in evaluation mode."
-    modules = list(module) if isinstance(module, (list, tuple)) else [module]
-    for m in modules: _check_module(m)
+    modules = [_checked_module(m) for m in (module if isinstance(module, (list, tuple)) else [module])]
+    if not modules: raise BadInput("no module was given; give one, or a list of several of one kind.")
     name = name or type(modules[0]).__name__
     fits = {_fitting(m, shape, name) for m in modules}
-    if not modules or len(fits) > 1: raise BadInput(f"modules of one kind are needed; these take and give {fits}.")
+    if len(fits) > 1: raise BadInput(f"modules of one kind are needed; these take and give {fits}.")
     layout, classes = fits.pop()
     net = _Replicas(modules, layout, classes, seeds)
-    mean, std = (_of_pixels(v, net.sizes[0], what) for v, what in ((mean, "mean"), (std, "std")))
+    mean, std = (_of_pixels(v, layout, what) for v, what in ((mean, "mean"), (std, "std")))
     if not (std > 0).all(): raise BadInput("std must be positive, for pixels are divided by it.")
     return Wrapped(net, (mean, std), layers, name)
 
 # %% ../nbs/55_wrap.ipynb #wrap-parts
-def _check_module(module):
+def _checked_module(module) -> nn.Module:
+    "The module, taken out of what only spreads it over devices."
     if isinstance(module, (Rule, Run, Wrapped)):
         raise BadInput(f"a {type(module).__name__} answers as it is, and needs no wrap.")
     if not isinstance(module, nn.Module):
         raise BadInput(f"wrap takes a torch.nn.Module; {type(module).__name__} was given.")
+    if isinstance(module, torch.jit.ScriptModule):
+        raise BadInput("a scripted module doesn't let its layers be heard; give the module that it was made of.")
+    return module.module if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)) else module
 
-def _of_pixels(value, pixels: int, what: str) -> Tensor:
-    "A number, or one for each pixel."
+def _of_pixels(value, layout: tuple, what: str) -> Tensor:
+    "A number, or one for each pixel; of channels, the number of its channel."
+    pixels, channels = math.prod(layout), layout[0] if len(layout) == 3 else 1
     try: t = torch.as_tensor(value, dtype=torch.float64).flatten()
     except (TypeError, ValueError, RuntimeError): t = torch.tensor([torch.nan])
+    if len(t) == channels > 1: t = t.repeat_interleave(pixels // channels)
     if len(t) in (1, pixels) and t.isfinite().all(): return t
-    raise BadInput(f"{what} must be a number, or one for each of the {pixels} pixels; {value!r} was given.")
+    each = f"each of the {channels} channels or {pixels} pixels" if channels > 1 else f"each of the {pixels} pixels"
+    raise BadInput(f"{what} must be a number, or one for {each}; {shown_short(value)} was given.")
 
 # %% ../nbs/55_wrap.ipynb #torch-parts
 class Normalise(nn.Module):

@@ -93,6 +93,13 @@ def test_the_matrix_spans_what_is_supported(package):
     assert {o.split("-")[0] for o in matrix["os"]} == {"ubuntu", "macos", "windows"}
 
 
+def test_ci_installs_every_extra():
+    "The tests of one that it lacks would be skipped, and nobody would know."
+    extras = {key.removesuffix("_requirements") for key in INI if key.endswith("_requirements")}
+    installed, = re.findall(r"pip install .*'\.\[(.*)\]'", (ROOT / ".ci" / "run").read_text(encoding="utf-8"))
+    assert extras == set(installed.split(","))
+
+
 def test_citation():
     cff = loaded(ROOT / "CITATION.cff")
     check(cff, "citation-file-format")
