@@ -10,7 +10,7 @@ __all__ = ['PROVENANCE', 'LONG', 'parse_rule', 'Cell', 'Study', 'check_shapes', 
 # %% ../nbs/61_design.ipynb #imports
 import itertools, json, re, subprocess, sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from . import __version__
 from .attacks import blind_share
 from .core import (MOST_SEEDS, BadInput, NETWORKS, RULES, cards, choose, file_name, read_options, whole)
 from .data import Task, load_task
+from .files import called, kept_tasks
 from .mediators import known_mediator, mediators
 from .monitors import Collapse
 from .network import make_network
@@ -54,7 +55,7 @@ class Cell:
         if self.classes is None: classes = "all"
         else: classes = str(self.classes) if isinstance(self.classes, int) else "-".join(map(str, self.classes))
         network = [] if self.hidden is None else ["-".join(map(str, self.hidden)) or "linear"]
-        return file_name("_".join([self.task, classes, *network, self.rule]))
+        return file_name("_".join([called(self.task), classes, *network, self.rule]))
 
 # %% ../nbs/61_design.ipynb #grid
 class _Grid:
@@ -131,7 +132,7 @@ def _check_rules(study: "Study"):
 class Study(Recipe, _Grid):
     "Everything that decides the numbers of a comparison; of the recipe, `lr` may be {rule: rate} for some or all."
     rules: tuple = ("backprop", "hebb", "hebb-clamp", "softhebb")
-    tasks: tuple = ("mnist-mini",) # with conditions if need be: "mnist:few=10"
+    tasks: tuple = ("mnist-mini",) # with conditions if need be: "mnist:few=10"; or paths
     classes: tuple = (2, 3, 10)   # numbers of classes, or lists of labels; None for all
     seeds: int = 10               # replicas of each cell
     seed: int = 0                 # the first one
@@ -157,7 +158,7 @@ def check_shapes(study: Study, task: Task):
 def _where(cell: Cell, task: Task, rule: Rule) -> dict:
     "The columns that say which cell a row belongs to."
     labels, hidden = ("-".join(map(str, names)) for names in (task.classes, rule.net.sizes[1:-1]))
-    return dict(task=cell.task, classes=task.n_classes, labels=labels, hidden=hidden or "linear", rule=cell.rule,
+    return dict(task=called(cell.task), classes=task.n_classes, labels=labels, hidden=hidden or "linear", rule=cell.rule,
                 cell=cell.key)
 
 def measure(
@@ -252,13 +253,19 @@ class Tables:
 
 # %% ../nbs/61_design.ipynb #trained
 @lru_cache(maxsize=4)
-def _loaded(name: str, classes, normalise: str, device: str) -> Task:
-    return load_task(name, classes, normalise, device=device)
+def _loaded(where: str | Path, name: str, classes, normalise: str, device: str) -> Task:
+    return replace(load_task(where, classes, normalise, device=device), name=name)
 
-def task_of(study: Study, cell: Cell, device: str = "auto") -> Task:
+def task_of(
+    study: Study,
+    cell: Cell,
+    device: str = "auto",
+    out: str | Path | None = None, # the study's folder, where tasks are that were made in memory
+) -> Task:
     "The cell's task, loaded; the last four are kept, for the next cell is often on the same."
     classes = tuple(cell.classes) if isinstance(cell.classes, list) else cell.classes
-    return _loaded(cell.task, classes, study.normalise, device)
+    where = kept_tasks(out).get(cell.task, cell.task) if out else cell.task
+    return _loaded(where, called(cell.task), classes, study.normalise, device)
 
 # %% ../nbs/61_design.ipynb #again
 LONG = 600 # seconds of training that are not thrown away because a rule was edited

@@ -8,7 +8,7 @@ __all__ = ['Outcome', 'run_study', 'load_study', 'made_from', 'is_fresh', 'compa
 # %% ../nbs/62_study.ipynb #imports
 import contextlib, json, logging, os, shutil, traceback, uuid
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,8 +16,9 @@ import pandas as pd, torch
 from . import __version__
 from .core import (BadInput, CannotWrite, RunFailed, as_path, choose, claimed, file_name, owner_of, pick_device,
                            progress_bar, shown_short, sweep, written_whole)
-from .data import SOURCES, Task
+from .data import Task, is_path, plain_name
 from .design import Cell, Study, Tables, check_shapes, read_table, run_cell, task_of, trouble_lines
+from .files import called, keep_tasks, with_sources
 from .records import (Corrupt, checksum, listed, proof_of, proved, read_bytes, read_tensors, say, state,
                               state_of, stored, versions)
 from .trackers import summary_writer
@@ -100,7 +101,7 @@ def _log(log: logging.Logger, cell: Cell, result: Tables | dict):
 
 # %% ../nbs/62_study.ipynb #at-work
 @contextlib.contextmanager
-def _at_work(study: Study, out: Path | None):
+def _at_work(study: Study, own: dict, out: Path | None):
     "Claim the folder for a study, until the block ends; a `BadInput` if a study of other cells is at work there."
     if out is None:
         yield
@@ -110,6 +111,7 @@ def _at_work(study: Study, out: Path | None):
         with claimed(out):
             for other in (out / ".at-work").glob("*"): _refuse_beside(other, note)
             _claim_folder(study, out)
+            keep_tasks(own, out)
             held.callback(shutil.rmtree, mine, ignore_errors=True)
             held.enter_context(claimed(mine))
             with written_whole(mine / "cells.txt") as tmp: tmp.write_text(note, encoding="utf-8")
@@ -164,7 +166,7 @@ class Outcome(Tables):
 
 def _outcome(study: Study, cells: list[Cell], found: dict) -> Outcome:
     "The tables of all cells as one."
-    failed = [asdict(c) | found[c.key] for c in cells if isinstance(found[c.key], dict)]
+    failed = [asdict(c) | {"task": called(c.task)} | found[c.key] for c in cells if isinstance(found[c.key], dict)]
     fine = [found[c.key] for c in cells if isinstance(found[c.key], Tables)]
     if not fine:
         raise RunFailed(f"no cell could be computed. The first error: {failed[0]['error']}")
@@ -251,10 +253,11 @@ def run_study(
 ) -> Outcome:
     "Run all cells of `study` that are not finished in `out`, and return the tables of all."
     checked_place(workers, scheduler)
+    study = replace(study, tasks=with_sources(study.tasks, own=own or ()))
     out, own, cells = out if out is None else as_path(out).absolute(), own or {}, list(study.checked().cells())
     _listed_once(study, cells, own, device)
     found, how = {}, dict(total=len(cells), disable=not progress, desc="study", unit="cell")
-    with (_at_work(study, out), _logging_to(out) as log, _how_to_go_on(cells, found, out), progress_bar(**how) as bar):
+    with (_at_work(study, own, out), _logging_to(out) as log, _how_to_go_on(cells, found, out), progress_bar(**how) as bar):
         for cell, result in _computed(study, cells, own, device, out, bar, workers, scheduler):
             found[cell.key] = result
             bar.update()
@@ -338,7 +341,7 @@ def is_fresh(
 # %% ../nbs/62_study.ipynb #compare
 def compare(
     rules,             # names, with options if need be: ["backprop", "hebb-clamp:strength=0.5"]
-    tasks="mnist-mini",# names or `Task`s, or one of them
+    tasks="mnist-mini",# names, paths of files or folders, or `Task`s; or one of them
     seeds: int = 5,
     # a number of classes, or a list with an entry for each study: a number, or labels as in [[7, 1]]; None for all
     classes=None,
@@ -362,10 +365,10 @@ def compare(
     study = Study(tuple(aslist(rules)), names, tuple(aslist(classes)), seeds, **dict(settings, **lists))
     return run_study(study, out, own, device, progress, workers).results
 
-def _known(task: str) -> str:
-    "The name of a task, with its conditions, if there is such a task."
-    choose(task.partition(":")[0], SOURCES, "task")
-    return task
+def _known(task: str | Path) -> str:
+    "A path, or the name of a task, with its conditions, if there is such a task."
+    if not is_path(task): plain_name(task)
+    return str(task)
 
 # %% ../nbs/62_study.ipynb #events
 _NAMES = ("epoch", "replica", "seed", "task", "classes", "labels", "hidden", "rule",

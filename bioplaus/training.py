@@ -276,7 +276,8 @@ def describe(rule: Rule, task: Task, settings: Settings, **others) -> dict:
         "rule": rule.name, "options": rule.options, "code": code_of(rule, **others), "versions": versions(),
         "net": rule.net.settings | {"normalise": rule.normalise},
         "task": dict(name=task.name, classes=task.classes, n_train=len(task.y_train), n_valid=len(task.y_valid),
-                     images=task.fingerprint, late=task.shown is not None),
+                     images=task.fingerprint, late=task.shown is not None,
+                     **({"source": task.source} if task.source else {})),
         "fit": asdict(settings),
     }, default=str))
 
@@ -644,9 +645,10 @@ def _resumed(run: Run, x: Tensor) -> dict | None:
 
 # %% ../nbs/22_training.ipynb #refuse
 def _comparable(config: dict, other: dict) -> dict:
-    "What of a run's settings can be compared with another's: not the versions, nor code compiled by another Python."
+    "What of a run's settings can be compared with another's: not versions, code compiled by another Python, places."
     made, theirs = (c.get("versions", {}) for c in (config, other))
     known = isinstance(other.get("code"), dict) and made.get("python") == theirs.get("python")
+    config = config | {"task": {k: v for k, v in config["task"].items() if k != "source"}}
     return {k: v for k, v in config.items() if k != "versions" and (known or k != "code")}
 
 def _refuse_other_settings(run: Run, head: dict):
@@ -659,8 +661,9 @@ def _refuse_other_settings(run: Run, head: dict):
     if not lines:
         if head["epoch"] < asked: say_versions(run.path, old.get("versions", {}))
         return
-    hint = " If no lr was given, the rate on the rule's card has changed since; lr= keeps the old one."
-    if not any(d.startswith("fit.lr:") for d in lines): hint = ""
+    hints = {"fit.lr:": " If no lr was given, the rate on the rule's card has changed since; lr= keeps the old one.",
+             "task.images:": " The data are others than then, or in another order."}
+    hint = "".join(h for start, h in hints.items() if any(d.startswith(start) for d in lines))
     trained = head["history"].groupby("epoch").seconds.first().sum() if "seconds" in head["history"] else 0.0
     raise OtherSettings(f"{run.path} holds a run with other settings ({'; '.join(lines)}). "
                         f"Choose another folder (--out), or delete this one.{hint}", lines, trained)
