@@ -29,7 +29,7 @@ from .shown import image_shape, perturbation
 from .robustness import attack_checks, evenly, spread_out
 from .rule import Rule, make_rule
 from .training import (CHECKPOINT, Diverged, OtherSettings, Recipe, Run, augmentation, check_batch,
-                               checked_settings, differences, evaluate, fit, save_model)
+                               checked_settings, differences, evaluate, fit, placeless, save_model)
 
 # %% ../nbs/61_design.ipynb #spec
 def parse_rule(
@@ -417,8 +417,8 @@ def _keep_model(run: Run, out: Path | None, again: bool):
     file, why = out / "model.safetensors", ""
     try:
         head, _, proven = read_tensors(file)
-        if proven and json.loads(head["config"]) == run.config and head["history"] == run.history.to_csv(index=False):
-            return
+        same = placeless(json.loads(head["config"])) == placeless(run.config)
+        if proven and same and head["history"] == run.history.to_csv(index=False): return
         why = f"{file} isn't of this cell's run."
     except FileNotFoundError: why = f"{file} is missing." if again else ""
     except (Corrupt, ValueError, KeyError) as e: why = str(e)

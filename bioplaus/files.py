@@ -7,7 +7,7 @@ __all__ = ['READING', 'PAIRS', 'PARTS', 'PICTURES', 'Place', 'called', 'place_of
            'read_place', 'load_file', 'save_task', 'with_sources', 'keep_tasks', 'kept_tasks']
 
 # %% ../nbs/08_files.ipynb #imports
-import csv, difflib, hashlib, io, multiprocessing, os, re, warnings, zipfile
+import csv, difflib, hashlib, io, json, multiprocessing, os, re, warnings, zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -18,7 +18,7 @@ import numpy as np, pandas as pd, torch
 from .core import (BadInput, as_path, check_memory, choose, file_name, named, number, one_line, progress_bar,
                            read_options, read_value, register_task, say, shown_short, whole)
 from .data import (CONDITIONS, MOST_BYTES, Task, _array_in, _classes_of, _labels, _task, _wanted, held_out, is_path, load_task, read_arrays)
-from .records import CannotRead, Corrupt, stored
+from .records import CannotRead, Corrupt, read_bytes, stored
 
 # %% ../nbs/08_files.ipynb #place
 @dataclass(frozen=True)
@@ -592,15 +592,24 @@ def with_sources(
 # %% ../nbs/08_files.ipynb #keep
 def keep_tasks(
     own: dict[str, Task], # that were made in memory, by name
+    tasks,                # of the study, from `with_sources`
     folder: Path,         # the study's
 ):
-    "Write them into files; a `BadInput` if a task of this name held something else before."
+    "Keep the first in files, and of the others the checksums; a `BadInput` if one of this name held something else."
     before = kept_tasks(folder)
     for name, task in own.items():
         if name not in before: save_task(replace(task, name=name), folder / "tasks" / f"{file_name(name)}.npz")
-        elif _kept(before[name], "fingerprint") != str(task.fingerprint):
-            raise BadInput(f"{folder} holds results on other data that were called {name!r}. Bring the old data back, "
-                           "or choose another folder (--out), or another name.")
+        elif _kept(before[name], "fingerprint") != str(task.fingerprint): raise _other_data(name, folder)
+    for task in tasks:
+        if (name := called(task)) == task or task in own: continue
+        file, checksum = folder / "tasks" / f"{file_name(name)}.json", task.rpartition("=")[2]
+        note = json.dumps({"name": name, "sha256": checksum})
+        if file.exists() and read_bytes(file) != note.encode(): raise _other_data(name, folder)
+        with stored(file) as tmp: tmp.write_text(note, encoding="utf-8")
+
+def _other_data(name: str, folder: Path) -> BadInput:
+    return BadInput(f"{folder} holds results on other data that were called {name!r}: they have changed since. Bring "
+                    "the old data back, or choose another folder (--out), or another name.")
 
 def kept_tasks(
     folder: str | Path, # of a study

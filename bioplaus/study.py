@@ -111,7 +111,7 @@ def _at_work(study: Study, own: dict, out: Path | None):
         with claimed(out):
             for other in (out / ".at-work").glob("*"): _refuse_beside(other, note)
             _claim_folder(study, out)
-            keep_tasks(own, out)
+            keep_tasks(own, study.tasks, out)
             held.callback(shutil.rmtree, mine, ignore_errors=True)
             held.enter_context(claimed(mine))
             with written_whole(mine / "cells.txt") as tmp: tmp.write_text(note, encoding="utf-8")

@@ -6,7 +6,8 @@
 __all__ = ['PIECE', 'SCHEDULES', 'OPTIMIZERS', 'MOST_EPOCHS', 'ADAM', 'CHECKPOINT', 'HISTORY', 'evaluate', 'Recipe', 'Settings',
            'by_layer', 'label', 'checked_settings', 'default_lr', 'make_optimizer', 'stepper', 'scheduled', 'code_of',
            'describe', 'differences', 'Past', 'Run', 'OtherSettings', 'save_model', 'untrained', 'load_run',
-           'train_epoch', 'StopTraining', 'Diverged', 'check_batch', 'augmentation', 'say_versions', 'fit', 'ending']
+           'train_epoch', 'StopTraining', 'Diverged', 'check_batch', 'augmentation', 'placeless', 'say_versions', 'fit',
+           'ending']
 
 # %% ../nbs/22_training.ipynb #imports
 import inspect, io, json, math, time, warnings
@@ -648,8 +649,13 @@ def _comparable(config: dict, other: dict) -> dict:
     "What of a run's settings can be compared with another's: not versions, code compiled by another Python, places."
     made, theirs = (c.get("versions", {}) for c in (config, other))
     known = isinstance(other.get("code"), dict) and made.get("python") == theirs.get("python")
-    config = config | {"task": {k: v for k, v in config["task"].items() if k != "source"}}
-    return {k: v for k, v in config.items() if k != "versions" and (known or k != "code")}
+    return {k: v for k, v in placeless(config).items() if k != "versions" and (known or k != "code")}
+
+def placeless(
+    config: dict, # of a run
+) -> dict:
+    "The same without where its data are: they are known by their content, and may have been moved."
+    return config | {"task": {k: v for k, v in config["task"].items() if k != "source"}}
 
 def _refuse_other_settings(run: Run, head: dict):
     "Compare a checkpoint's settings with those that are asked for."
