@@ -85,7 +85,7 @@ def _option(help: str, *names: str, complete: Callable | None = None):
 def _one_of(help: str, *names: str, words: tuple):
     return typer.Option(*names, help=f"{help}{', '.join(words)}.", autocompletion=_completes(lambda: words))
 
-def _fraction(text: str | float) -> float:
+def _fraction(text: str) -> float:
     "A number on the command line."
     try: return number(text)
     except ValueError: raise BadInput(f"{shown_short(text)} is no number; write 0.1, or a fraction, 8/255.") from None
@@ -184,8 +184,9 @@ def sharing(
             bound = both.bind(*args, **given)
             bound.apply_defaults()
             return command(**bound.arguments)
-        called.__signature__ = both
-        called.__annotations__ = {n: p.annotation for n, p in both.parameters.items()}
+        of_both = {n: p.annotation for n, p in both.parameters.items()}
+        vars(called).update(__signature__=both)
+        called.__annotations__ = of_both
         return called
     return wrapped
 
@@ -208,7 +209,7 @@ def _networks(hidden: list[str], sizes: list[str]) -> tuple[list[tuple], list[tu
     if hidden and sizes: raise BadInput("--hidden and --sizes both say what layers there are; give one of them.")
     if not sizes: return [tuple(numbers(h, int, "--hidden")) for h in hidden or ["100"]], []
     all_ = [tuple(numbers(text, int, "--sizes")) for text in sizes]
-    if short := [a for a in all_ if len(a) < 2]: raise BadInput(f"--sizes {short[0][0]} is one layer; there must be two.")
+    if any(len(a) < 2 for a in all_): raise BadInput(f"--sizes {sizes[0]}: there must be an input and an output.")
     return [a[1:-1] for a in all_], [(a[0], a[-1]) for a in all_]
 
 # %% ../nbs/90_cli.ipynb #say
@@ -310,7 +311,7 @@ def _stored(run: Path, task: str | None, device: str, label: str | None = None):
     try: t = load_task(where, stored.config["task"]["classes"], device=device, label=label)
     except BadInput as e:
         if task or "sha256=" not in str(where): raise
-        raise BadInput(f"{e} {run} was trained on these data; if they are elsewhere now, say where: --task PATH.") from e
+        raise BadInput(f"{e} {run} was trained on these data; if they are elsewhere, say where: --task PATH.") from e
     stored.rule.to(t.x_test.device)
     return stored, t
 
@@ -438,22 +439,21 @@ def evaluate(
     out: Table = None, device: Device = "auto", as_json: Json = False,
 ):
     "Test a stored run: clean and perturbed (default: gaussian:0.3, fgsm:0.1), by the suite, or on adversarial images."
-    noise, attacks = (",".join([names] if isinstance(names, str) else names) or None for names in (noise, attacks))
-    perturb, suite = read_levels(perturb), noise or attacks
+    asked = {n: ",".join(names) or None for n, names in (("noise", noise), ("attacks", attacks))}
+    suite, each = any(asked.values()), read_levels(perturb)
     _can_write(out, ".npz", *[".png"] * bool(suite))  # the suite draws its curves beside its table
     checked_seed(seed)
     if images is not None and not suite: raise BadInput("--images is for the suite (--noise, --attacks).")
-    if adversarial and (perturb or suite or task):
+    if adversarial and (each or suite or task):
         raise BadInput("--adversarial brings its own images: leave --perturb, --noise, --attacks and --task out.")
     if adversarial: return _evaluate_file(run, adversarial, out, device, as_json)
     from bioplaus.noise import perturbation
-    for p in perturb: perturbation(p)
+    for p in each: perturbation(p)
     stored, t = _stored(run, task, device, label)
     if suite:
-        if perturb: raise BadInput(_ONE_OF)
-        asked = dict(noise=noise, attacks=attacks, images=images, attack_images=attack_images, seed=seed)
-        return _suite(stored, t, out, as_json, **asked)
-    kinds = {p: perturbation(p, t.shape) for p in perturb or ("gaussian:0.3", "fgsm:0.1")}
+        if each: raise BadInput(_ONE_OF)
+        return _suite(stored, t, out, as_json, **asked, images=images, attack_images=attack_images, seed=seed)
+    kinds = {p: perturbation(p, t.shape) for p in each or ("gaussian:0.3", "fgsm:0.1")}
     _each(stored, t, out, as_json, {"clean": None} | kinds, seed)
 
 # %% ../nbs/90_cli.ipynb #evaluate-file
@@ -700,8 +700,8 @@ def search(
     names, (nets, ends) = read_names(rules), _networks(how["hidden"], how["sizes"])
     _checked([name.partition(":")[0] for name in names], how["device"], seeds=how["seeds"], epochs=how["epochs"])
     if how["lr"] is not None: raise BadInput("--lr says what the learning rate shall be; a search finds it.")
-    settings = dict(rules=with_options(names, how["options"]), tasks=(_one_task(how["tasks"], how["label"]),),
-                    classes=(classes or None,), hidden=nets[0], **{n: how[n] for n in _AS_THEY_ARE})
+    settings: dict = dict(rules=with_options(names, how["options"]), tasks=(_one_task(how["tasks"], how["label"]),),
+                          classes=(classes or None,), hidden=nets[0], **{n: how[n] for n in _AS_THEY_ARE})
     if len(nets) > 1: raise BadInput(f"one network is needed; the layers of {len(nets)} were given.")
     for end in ends: _check_ends(settings, end, how["device"])
     from bioplaus.search import best_rates, rates_table, tune
@@ -725,7 +725,8 @@ def _made(folder: Path) -> dict:
     if not (folder / "results.csv").exists(): return {}
     rows = read_table(folder / "results.csv")
     clean = rows[rows.perturbation == "clean"]
-    return {"test_accuracy": _scores(clean.accuracy), "made": {k: clean[k].tolist()[0] for k in PROVENANCE if k in clean}}
+    made = {k: clean[k].tolist()[0] for k in PROVENANCE if k in clean}
+    return {"test_accuracy": _scores(clean.accuracy), "made": made}
 
 def _card(folder: Path) -> dict:
     "All that is known of a run without its data."

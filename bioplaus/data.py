@@ -527,7 +527,7 @@ def load_task(
     choose(normalise, ("standard", "unit"), "normalisation")
     checked_seed(seed)
     device = pick_device(device)
-    source, part = ("file", "") if is_path(name) else plain_name(name)
+    source, part = ("file", "") if is_path(name) else plain_name(str(name))
     if source != "mnist-c" and root:
         raise BadInput(f"only mnist-c has a root; {name!r} with root={str(root)!r} was given.")
     if source == "file": return TASKS.find(source)(name, classes, normalise, validation, seed, label).to(device)
@@ -535,7 +535,7 @@ def load_task(
     conditions = {} if source == "mnist-c" else read_options(part)
     for k in conditions: choose(k, CONDITIONS, f"condition of {source}")
     train, test = _read(source, *((root, part or "identity") if source == "mnist-c" else ()))
-    classes = _wanted(classes, sorted(set(train[1].tolist())), name)
+    classes = _wanted(classes, sorted(set(train[1].tolist())), str(name))
     norm = _NORMS.get(source) if normalise == "standard" else (0.0, 1.0)
     task = _task(name, train, test, classes, validation, seed, norm)
     for condition, value in conditions.items(): task = CONDITIONS[condition](task, value, seed)

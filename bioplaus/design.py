@@ -158,8 +158,8 @@ def check_shapes(study: Study, task: Task):
 def _where(cell: Cell, task: Task, rule: Rule) -> dict:
     "The columns that say which cell a row belongs to."
     labels, hidden = ("-".join(map(str, names)) for names in (task.classes, rule.net.sizes[1:-1]))
-    return dict(task=called(cell.task), classes=task.n_classes, labels=labels, hidden=hidden or "linear", rule=cell.rule,
-                cell=cell.key)
+    return dict(task=called(cell.task), classes=task.n_classes, labels=labels, hidden=hidden or "linear",
+                rule=cell.rule, cell=cell.key)
 
 def measure(
     study: Study,

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['READING', 'PAIRS', 'PARTS', 'PICTURES', 'Place', 'called', 'place_of', 'pairs_in', 'Read', 'checked_columns',
-           'read_place', 'load_file', 'save_task', 'with_sources', 'keep_tasks', 'kept_tasks']
+           'read_place', 'load_file', 'save_task', 'with_sources', 'check_tasks', 'keep_tasks', 'kept_tasks']
 
 # %% ../nbs/08_files.ipynb #imports
 import csv, difflib, hashlib, io, json, multiprocessing, os, re, warnings, zipfile
@@ -17,7 +17,8 @@ from urllib.parse import unquote
 import numpy as np, pandas as pd, torch
 from .core import (BadInput, as_path, check_memory, choose, file_name, named, number, one_line, progress_bar,
                            read_options, read_value, register_task, say, shown_short, whole)
-from .data import (CONDITIONS, MOST_BYTES, Task, _array_in, _classes_of, _labels, _task, _wanted, held_out, is_path, load_task, read_arrays)
+from .data import (CONDITIONS, MOST_BYTES, Task, _array_in, _classes_of, _labels, _task, _wanted, held_out,
+                           is_path, load_task, read_arrays)
 from .records import CannotRead, Corrupt, read_bytes, stored
 
 # %% ../nbs/08_files.ipynb #place
@@ -53,8 +54,9 @@ def _safe(text: str) -> str:
 
 def _parted(spec: str | Path) -> tuple[str, str]:
     "(path, options) of a path that may have options behind it."
-    found = re.fullmatch(r"(.*?)(?::((?:\w+=[^,:]*)(?:,\w+=[^,:]*)*))?", str(spec).removeprefix("file:"), re.S)
-    return found[1], found[2] or ""
+    text = str(spec).removeprefix("file:")
+    found = re.search(r":((?:\w+=[^,:]*)(?:,\w+=[^,:]*)*)$", text)
+    return (text[:found.start()], found[1]) if found else (text, "")
 
 def called(
     task: str, # as a study names it
@@ -235,7 +237,7 @@ def checked_columns(
     if label not in names:
         near = difflib.get_close_matches(label, names, n=1, cutoff=0.6)
         some = names if len(names) < 9 else [*names[:4], "...", *names[-4:]]
-        raise BadInput(f"{file} has no column {label!r}; its columns: {', '.join(some)}. Say which one holds the labels: "
+        raise BadInput(f"{file} has no column {label!r}; its columns: {', '.join(some)}. Say which holds the labels: "
                        f"--label NAME (label=).{f' Did you mean {near[0]!r}?' if near else ''}")
 
 # %% ../nbs/08_files.ipynb #csv
@@ -244,8 +246,8 @@ def _csv(file: Path, label: str) -> pd.DataFrame:
     text = _decoded(file)
     sep, names = _header(text, file)
     checked_columns(names, label, file)
-    how = dict(sep=sep, names=names, header=None, skiprows=1, dtype={label: str}, keep_default_na=False,
-               na_values=[], index_col=False, skip_blank_lines=True, skipinitialspace=True)
+    how: dict = dict(sep=sep, names=names, header=None, skiprows=1, dtype={label: str}, keep_default_na=False,
+                     na_values=[], index_col=False, skip_blank_lines=True, skipinitialspace=True)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # it only warns of what it leaves out
         try: return pd.read_csv(io.StringIO(text), **how, low_memory=False)
@@ -288,8 +290,8 @@ def _pixels_in(table: pd.DataFrame, file: Path) -> np.ndarray:
         if plain and not bad.any(): continue
         row = int(np.flatnonzero(bad)[0]) if bad.any() else 0
         comma = " Write decimals with a point." if re.fullmatch(r"\d+,\d+", str(column.iloc[row])) else ""
-        raise BadInput(f"{file}: column {shown_short(name)} must hold a number for each pixel; row {row + 1} of the data "
-                       f"holds {shown_short(column.iloc[row])}.{comma} Leave out what is neither pixel nor label.")
+        raise BadInput(f"{file}: column {shown_short(name)} must hold a number for each pixel; row {row + 1} of the "
+                       f"data holds {shown_short(column.iloc[row])}.{comma} Leave out what is neither pixel nor label.")
     return table.to_numpy()
 
 # %% ../nbs/08_files.ipynb #tables
@@ -327,7 +329,7 @@ def _one_channel(im, file: Path) -> tuple[np.ndarray, str]:
     if im.mode in ("1", "L") and "transparency" not in im.info: return np.asarray(im.convert("L")), ""
     rest = np.asarray(im.convert("RGBA"))
     if (rest[..., 3] < 255).any():
-        raise BadInput(f"{file} has an alpha channel, and transparent pixels in it. Put it on a background first. {_GREY}")
+        raise BadInput(f"{file} has an alpha channel, and transparent pixels in it. Put it on a background. {_GREY}")
     if (rest[..., :3] != rest[..., :1]).any():
         raise BadInput(f"{file} is a colour picture ({im.mode}); only grey ones are read. {_GREY}")
     return rest[..., 0], "grey pictures that were stored as colours, or with an opaque alpha channel, are read as grey"
@@ -340,7 +342,7 @@ def _picture(file: Path, deep: bool) -> tuple[np.ndarray, str]:
     try:
         with warnings.catch_warnings(), Image.open(_regular(file)) as im:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            if getattr(im, "n_frames", 1) > 1: raise BadInput(f"{file} holds {im.n_frames} pictures; give each a file.")
+            if (n := getattr(im, "n_frames", 1)) > 1: raise BadInput(f"{file} holds {n} pictures; give each a file.")
             if not _deep(im, file): return _one_channel(im, file)
             if deep and im.mode[:1] in "IF": return np.asarray(im), ""
             high = f"up to {np.asarray(im).max():g}" if im.mode[:1] in "IF" else "in colours"
@@ -452,8 +454,8 @@ def _scale(parts: list[np.ndarray], white: float | None, where: Path) -> tuple[f
     if not np.isfinite([low, high]).all(): raise BadInput(f"{where}: there are pixels that are NaN or infinite.")
     if low < 0: raise BadInput(f"{where}: {text}. They must lie in [0, 1], or start at 0; shift them first.")
     if white is not None:
-        if white <= 0 or high > white: raise BadInput(f"{where}: {text}, and white={white:g}. White must be the largest.")
-        return white, ""
+        if 0 < white >= high: return white, ""
+        raise BadInput(f"{where}: {text}, and white={white:g}. White must be the largest.")
     if whole_numbers and 127 < high <= 255:
         return 255, "pixels are whole numbers up to 255; they are divided by 255, so that they lie in [0, 1]"
     if high <= 1 and (not whole_numbers or any(x.dtype != np.uint8 for x in parts)): return 1, ""
@@ -543,7 +545,7 @@ def load_file(
     place = place_of(spec, label)
     parts, read, checksum = _known_parts(place)
     try: known = _named_again(read, parts) if read.about else sorted(set(parts["train"][1].tolist()))
-    except ValueError as e: raise BadInput(f"{place.path} has been changed since it was written ({one_line(e)}).") from e
+    except ValueError as e: raise BadInput(f"{place.path} was changed since it was written ({one_line(e)}).") from e
     classes = _wanted(classes, known, place.name)
     norm = (float(read.about["mean"]), float(read.about["std"])) if read.about else None
     if normalise == "unit": norm = (0.0, 1.0)
@@ -569,8 +571,8 @@ def save_task(
     file: str | Path, # .npz
 ):
     "Write a task, for `load_task` and for others: x_train, y_train, ..., the names of its classes, its shape."
-    arrays = {k: _as_bytes(v) if k[0] == "x" else v.cpu().numpy() for k, v in vars(task).items()
-              if isinstance(v, torch.Tensor)}
+    arrays: dict = {k: _as_bytes(v) if k[0] == "x" else v.cpu().numpy() for k, v in vars(task).items()
+                    if isinstance(v, torch.Tensor)}
     arrays |= {k: np.array(getattr(task, k)) for k in ("classes", "shape", "mean", "std", "name", "fingerprint")}
     with stored(file) as tmp, open(tmp, "wb") as f: np.savez_compressed(f, **arrays)
 
@@ -590,27 +592,42 @@ def with_sources(
     return tuple(found)
 
 # %% ../nbs/08_files.ipynb #keep
-def keep_tasks(
+def check_tasks(
     own: dict[str, Task], # that were made in memory, by name
     tasks,                # of the study, from `with_sources`
     folder: Path,         # the study's
 ):
-    "Keep the first in files, and of the others the checksums; a `BadInput` if one of this name held something else."
+    "A `BadInput` if a task of one's own was another one when it was kept in this folder."
     before = kept_tasks(folder)
     for name, task in own.items():
-        if name not in before: save_task(replace(task, name=name), folder / "tasks" / f"{file_name(name)}.npz")
-        elif _kept(before[name], "fingerprint") != str(task.fingerprint): raise _other_data(name, folder)
-    for task in tasks:
-        if (name := called(task)) == task or task in own: continue
-        file, checksum = folder / "tasks" / f"{file_name(name)}.json", task.rpartition("=")[2]
-        note = json.dumps({"name": name, "sha256": checksum})
+        if name in before and _kept(before[name], "fingerprint") != str(task.fingerprint):
+            raise _other_data(name, folder)
+    for name, file, note in _notes(own, tasks, folder):
         if file.exists() and read_bytes(file) != note.encode(): raise _other_data(name, folder)
+
+def keep_tasks(
+    own: dict[str, Task], # see `check_tasks`
+    tasks,
+    folder: Path,
+):
+    "Keep tasks from memory in files, and of those that are files the checksums."
+    check_tasks(own, tasks, folder)
+    for name in own.keys() - kept_tasks(folder).keys():
+        save_task(replace(own[name], name=name), folder / "tasks" / f"{file_name(name)}.npz")
+    for _, file, note in _notes(own, tasks, folder):
         with stored(file) as tmp: tmp.write_text(note, encoding="utf-8")
+
+def _notes(own: dict, tasks, folder: Path) -> list[tuple]:
+    "(name, file, what it says) of each task that is a file."
+    files = {called(t): t.rpartition("=")[2] for t in tasks if t not in own and called(t) != t}
+    return [(name, folder / "tasks" / f"{file_name(name)}.json", json.dumps({"name": name, "sha256": checksum}))
+            for name, checksum in files.items()]
 
 def _other_data(name: str, folder: Path) -> BadInput:
     return BadInput(f"{folder} holds results on other data that were called {name!r}: they have changed since. Bring "
                     "the old data back, or choose another folder (--out), or another name.")
 
+# %% ../nbs/08_files.ipynb #kept
 def kept_tasks(
     folder: str | Path, # of a study
 ) -> dict[str, Path]: # name → file

@@ -18,7 +18,7 @@ from .core import (BadInput, CannotWrite, RunFailed, as_path, choose, claimed, f
                            progress_bar, shown_short, sweep, written_whole)
 from .data import Task, is_path, plain_name
 from .design import Cell, Study, Tables, check_shapes, read_table, run_cell, task_of, trouble_lines
-from .files import called, keep_tasks, with_sources
+from .files import called, check_tasks, keep_tasks, with_sources
 from .records import (Corrupt, checksum, listed, proof_of, proved, read_bytes, read_tensors, say, state,
                               state_of, stored, versions)
 from .trackers import summary_writer
@@ -110,6 +110,7 @@ def _at_work(study: Study, own: dict, out: Path | None):
     with contextlib.ExitStack() as held:
         with claimed(out):
             for other in (out / ".at-work").glob("*"): _refuse_beside(other, note)
+            check_tasks(own, study.tasks, out)
             _claim_folder(study, out)
             keep_tasks(own, study.tasks, out)
             held.callback(shutil.rmtree, mine, ignore_errors=True)
@@ -257,7 +258,8 @@ def run_study(
     out, own, cells = out if out is None else as_path(out).absolute(), own or {}, list(study.checked().cells())
     _listed_once(study, cells, own, device)
     found, how = {}, dict(total=len(cells), disable=not progress, desc="study", unit="cell")
-    with (_at_work(study, own, out), _logging_to(out) as log, _how_to_go_on(cells, found, out), progress_bar(**how) as bar):
+    with (_at_work(study, own, out), _logging_to(out) as log, _how_to_go_on(cells, found, out),
+          progress_bar(**how) as bar):
         for cell, result in _computed(study, cells, own, device, out, bar, workers, scheduler):
             found[cell.key] = result
             bar.update()
@@ -367,7 +369,7 @@ def compare(
 
 def _known(task: str | Path) -> str:
     "A path, or the name of a task, with its conditions, if there is such a task."
-    if not is_path(task): plain_name(task)
+    if not is_path(task): plain_name(str(task))
     return str(task)
 
 # %% ../nbs/62_study.ipynb #events
