@@ -272,8 +272,7 @@ Network = Annotated[Optional[int], _option("adversarial: seed of the attacked ne
 @_command()
 def data(
     task: TaskName = "mnist-mini",
-    classes: Classes = None,
-    normalise: Normalise = "standard",
+    classes: Classes = None, normalise: Normalise = "standard",
     seed: Annotated[int, _option("Of the validation split, or of an attack's random numbers.")] = 0,
     source: Source = None,
     attack: Attack = "pgd",
@@ -315,6 +314,7 @@ def _stored(run: Path, task: str | None, device: str, label: str | None = None):
     stored.rule.to(t.x_test.device)
     return stored, t
 
+# %% ../nbs/90_cli.ipynb #its-task
 def _its_task(stored, run: Path) -> str | Path:
     "The task of a run: by its name, by where its file is, or in the folder of its study."
     from bioplaus.files import kept_tasks
@@ -324,6 +324,7 @@ def _its_task(stored, run: Path) -> str | Path:
     raise BadInput(f"{run} was trained on {name!r}, which is no task's name. If these data were made in memory, give "
                    "them in a file: --task FILE.")
 
+# %% ../nbs/90_cli.ipynb #adversarial-made
 def _adversarial(source: Path | None, attack: str, eps: float, network: int | None, seed: int,
                  out: Path | None, device: str, as_json: bool):
     "Attack a stored network on its test images, and write them to a file."
@@ -757,6 +758,7 @@ def show(
     card = _card(run)
     answer("\n".join(_card_lines(card)), card, as_json)
 
+# %% ../nbs/90_cli.ipynb #card-lines
 def _card_lines(card: dict):
     "A line for each part of a card."
     rule, left = card["rule"], lambda part, *names: {k: v for k, v in card[part].items() if k not in names}
@@ -886,13 +888,14 @@ def _give_up(e: Exception):
     tell(f"error: {_line(e)}" + ("" if ours else where))
     sys.exit(2 if isinstance(e, BadInput) else 1)
 
+# %% ../nbs/90_cli.ipynb #usage
 def _usage(e: Exception) -> str | None:
     "What is wrong with a command line, if that is what an error says: an option that isn't known, a missing argument."
     if type(e).__name__ == "Abort": return "error: interrupted."
-    if not hasattr(e, "format_message"): return None
-    if type(e).__name__ == "NoArgsIsHelpError": return e.format_message()
+    if (message := getattr(e, "format_message", None)) is None: return None
+    if type(e).__name__ == "NoArgsIsHelpError": return message()
     path = getattr(getattr(e, "ctx", None), "command_path", "bioplaus").replace("python -m bioplaus.cli", "bioplaus")
-    said = " ".join(e.format_message().split()).rstrip(".")
+    said = " ".join(message().split()).rstrip(".")
     return f"error: {said}{'' if said[-1:] == '?' else '.'} All options: {path} --help"
 
 # %% ../nbs/90_cli.ipynb #main-call

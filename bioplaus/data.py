@@ -192,7 +192,7 @@ def held_out(
         raise BadInput(f"class {classes[sizes.argmin()].item()!r} of {name} has {sizes.min()} image(s); without test "
                        "images of their own each class needs at least 3: to train, to validate and to test on.")
     part = max(real(share, "test (a share of the images)", 0, 1), (len(classes) - 0.5) / len(y))
-    rest, _, test, _ = _split(np.arange(len(y)), number, part, checked_seed(seed))
+    rest, test = _split(np.arange(len(y)), number, part, checked_seed(seed))[::2]
     return rest, test, (f"no test images were given; {len(test)} of {len(y)} images are set aside, {part:.0%} of each "
                         f"class, by seed {seed}")
 
@@ -541,6 +541,15 @@ def load_task(
     for condition, value in conditions.items(): task = CONDITIONS[condition](task, value, seed)
     return task.to(device)
 
+# %% ../nbs/01_data.ipynb #apart
+def _apart(x: np.ndarray, y: np.ndarray, share: float, seed: int, name: str) -> list[tuple]:
+    "[(x, y) to train on, (x, y) to test on]"
+    if len(x) != len(y):
+        raise BadInput(f"{len(x)} images and {len(y)} labels were given; there must be one label for each image.")
+    *parts, done = held_out(y, share, seed, name)
+    say(f"{name}: {done}.")
+    return [(x[part], y[part]) for part in parts]
+
 # %% ../nbs/01_data.ipynb #own
 def from_tensors(
     x_train, y_train,          # (n, ...) pixels in [0, 1], or bytes; (n,) labels, whole numbers or names
@@ -568,14 +577,6 @@ def from_tensors(
     return _task(name, *pairs[:2], classes, validation, seed, norm, *pairs[2:]).to(device)
 
 Task.from_tensors = staticmethod(from_tensors)
-
-def _apart(x: np.ndarray, y: np.ndarray, share: float, seed: int, name: str) -> list[tuple]:
-    "[(x, y) to train on, (x, y) to test on]"
-    if len(x) != len(y):
-        raise BadInput(f"{len(x)} images and {len(y)} labels were given; there must be one label for each image.")
-    *parts, done = held_out(y, share, seed, name)
-    say(f"{name}: {done}.")
-    return [(x[part], y[part]) for part in parts]
 
 # %% ../nbs/01_data.ipynb #fitting
 def _classes_of(pairs: list[tuple[np.ndarray, np.ndarray]]) -> tuple:

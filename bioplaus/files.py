@@ -8,17 +8,15 @@ __all__ = ['READING', 'PAIRS', 'PARTS', 'PICTURES', 'Place', 'called', 'place_of
 
 # %% ../nbs/08_files.ipynb #imports
 import csv, difflib, hashlib, io, json, multiprocessing, os, re, warnings, zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache, partial
 from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np, pandas as pd, torch
 from .core import (BadInput, as_path, check_memory, choose, file_name, named, number, one_line, progress_bar,
-                           read_options, read_value, register_task, say, shown_short, whole)
+                           read_options, read_value, register_task, say, shown_short)
 from .data import (CONDITIONS, MOST_BYTES, Task, _array_in, _classes_of, _labels, _task, _wanted, held_out,
-                           is_path, load_task, read_arrays)
+                           is_path, read_arrays)
 from .records import CannotRead, Corrupt, read_bytes, stored
 
 # %% ../nbs/08_files.ipynb #place
@@ -66,6 +64,7 @@ def called(
     path, options = _parted(task)
     return Place(Path(path), tuple(read_options(options, str).items())).name
 
+# %% ../nbs/08_files.ipynb #place-checked
 def place_of(
     spec: str | Path,         # a path, with options if need be
     label: str | None = None, # a column's name
@@ -95,6 +94,7 @@ def _called(what: str, part: str) -> list[str]:
     "How an array of a part may be called."
     return [name for word in PARTS[part] for name in (f"{what}_{word}", f"{word}_{what}")]
 
+# %% ../nbs/08_files.ipynb #pairs-in
 def pairs_in(
     names: list[str], # of arrays
     where: Path,      # they are, for messages
@@ -176,6 +176,7 @@ def _npys(folder: Path, only: str | None = None) -> Read:
     return Read({part: (_npy(files[x]), _npy(files[y])) for part, (x, y) in pairs.items()},
                 [files[n] for n in used], [f"not read: {_listed(left)}"] if left else [], {})
 
+# %% ../nbs/08_files.ipynb #family
 def _family(name: str, names: list[str], folder: Path) -> list[str]:
     "The names that differ from `name` in what they hold or in their part only."
     low = name.lower()
@@ -334,6 +335,7 @@ def _one_channel(im, file: Path) -> tuple[np.ndarray, str]:
         raise BadInput(f"{file} is a colour picture ({im.mode}); only grey ones are read. {_GREY}")
     return rest[..., 0], "grey pictures that were stored as colours, or with an opaque alpha channel, are read as grey"
 
+# %% ../nbs/08_files.ipynb #picture-read
 def _picture(file: Path, deep: bool) -> tuple[np.ndarray, str]:
     "The same of a file; one of 16 bits as whole numbers, if it is said what is white."
     from PIL import Image
@@ -385,6 +387,7 @@ def _pictures(folder: Path, white: float | None) -> Read:
     if left: read.notes.append(f"not read: {_listed(left)}")
     return read
 
+# %% ../nbs/08_files.ipynb #stacked
 def _stacked(files: list[Path], read: Read, deep: bool) -> np.ndarray:
     "The pictures of a part, which must be as large as all others."
     first, note = _picture((read.files or files)[0], deep)
@@ -518,7 +521,8 @@ def _known_parts(place: Place) -> tuple[dict, Read, str]:
 
 def _set_aside(parts: dict, read: Read, place: Place):
     "Take test images from those to train on."
-    (x, y), share, seed = parts["train"], place.get("test", 0.2, number), place.get("split", 0, int)
+    share, seed = place.get("test", 0.2, number), place.get("split", 0, int)
+    x, y = parts["train"]
     rest, test, done = held_out(y, share, seed, place.name)
     parts |= {"train": (x[rest], y[rest]), "test": (x[test], y[test])}
     read.notes.append(f"{done} (test=, split=)")
@@ -532,6 +536,7 @@ def _named_again(read: Read, parts: dict) -> list:
         parts[part] = x.reshape(len(x), *shape), np.array(classes)[y]
     return classes
 
+# %% ../nbs/08_files.ipynb #load-own
 @register_task("file")
 def load_file(
     spec: str | Path,        # a path, with options if need be
@@ -617,6 +622,7 @@ def keep_tasks(
     for _, file, note in _notes(own, tasks, folder):
         with stored(file) as tmp: tmp.write_text(note, encoding="utf-8")
 
+# %% ../nbs/08_files.ipynb #notes
 def _notes(own: dict, tasks, folder: Path) -> list[tuple]:
     "(name, file, what it says) of each task that is a file."
     files = {called(t): t.rpartition("=")[2] for t in tasks if t not in own and called(t) != t}

@@ -98,6 +98,7 @@ def _byclass():
     "814,255 digits, small and large letters, 62 kinds."
     return _emnist("byclass")
 
+# %% ../nbs/09_sets.ipynb #emnist-more
 @register_task("emnist-letters")
 def _letters():
     "145,600 letters, small and large ones together."

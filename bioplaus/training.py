@@ -651,6 +651,7 @@ def _comparable(config: dict, other: dict) -> dict:
     known = isinstance(other.get("code"), dict) and made.get("python") == theirs.get("python")
     return {k: v for k, v in placeless(config).items() if k != "versions" and (known or k != "code")}
 
+# %% ../nbs/22_training.ipynb #placeless
 def placeless(
     config: dict, # of a run
 ) -> dict:

@@ -1,5 +1,5 @@
-"""Data of one's own: every way in gives the images that were written, in the split that scikit-learn draws; studies know
-data by their content; and what can't be read is refused in one line."""
+"""Data of one's own: every way in gives the images that were written, in the split that scikit-learn draws; studies
+know data by their content; and what can't be read is refused in one line."""
 import contextlib, io, os, warnings, zipfile
 from pathlib import Path
 
