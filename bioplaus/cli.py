@@ -894,7 +894,7 @@ def _usage(e: Exception) -> str | None:
     if type(e).__name__ == "Abort": return "error: interrupted."
     if (message := getattr(e, "format_message", None)) is None: return None
     if type(e).__name__ == "NoArgsIsHelpError": return message()
-    path = getattr(getattr(e, "ctx", None), "command_path", "bioplaus").replace("python -m bioplaus.cli", "bioplaus")
+    path = getattr(getattr(e, "ctx", None), "command_path", "bioplaus")
     said = " ".join(message().split()).rstrip(".")
     return f"error: {said}{'' if said[-1:] == '?' else '.'} All options: {path} --help"
 
@@ -903,7 +903,7 @@ def main():
     "The command `bioplaus`."
     _prepare()
     try:
-        try: code = app(standalone_mode=False)
+        try: code = app(prog_name="bioplaus", standalone_mode=False)
         finally: _flush()
     except Exception as e:
         if os.environ.get("BIOPLAUS_TRACEBACK"): raise

@@ -191,7 +191,7 @@ def held_out(
     if sizes.min() < 3:
         raise BadInput(f"class {classes[sizes.argmin()].item()!r} of {name} has {sizes.min()} image(s); without test "
                        "images of their own each class needs at least 3: to train, to validate and to test on.")
-    part = max(real(share, "test (a share of the images)", 0, 1), (len(classes) - 0.5) / len(y))
+    part = max(real(share, "test (a share of the images)", 0.001, 1), (len(classes) - 0.5) / len(y))
     rest, test = _split(np.arange(len(y)), number, part, checked_seed(seed))[::2]
     return rest, test, (f"no test images were given; {len(test)} of {len(y)} images are set aside, {part:.0%} of each "
                         f"class, by seed {seed}")
