@@ -322,7 +322,8 @@ def data_cases(folder: Path, rng):
     for name in spoil(folder): yield f"pictures, {name}", partial(shown, name)
     yield from damaged_data(folder, rng)
     for path in ("nowhere.csv", "", "a\0.csv", "n" * 300 + ".csv", "/dev/null/x", "/dev/zero", folder,
-                 "~nobody-of-that-name/x", "a.csv:lable=x", "a.csv:test=0", "a.csv:test=x", "a.csv:white=0", "a.csv:few=0",
+                 "~nobody-of-that-name/x", "a.csv:lable=x", "a.csv:test=0", "a.csv:test=x", "a.csv:white=0",
+                 "a.csv:few=0",
                  "a.csv:label=",
                  "a.csv:sha256=0", "file:", "file", 7, None, ("a.csv",),
                  "a.xlsx", "http://example.org/a.csv"):
