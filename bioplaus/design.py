@@ -21,6 +21,7 @@ from .attacks import blind_share
 from .core import (MOST_SEEDS, BadInput, NETWORKS, RULES, cards, checked_seed, choose, file_name, read_options,
                            whole)
 from .data import Task, load_task
+from .files import called, kept_tasks
 from .mediators import MEDIATORS, known_mediator, mediators
 from .monitors import Collapse, diagnose
 from .network import make_network
@@ -30,7 +31,7 @@ from .shown import image_shape, perturbation
 from .robustness import attack_checks, evenly, middle_size, spread_out
 from .rule import Rule, make_rule
 from .training import (CHECKPOINT, Diverged, OtherSettings, Recipe, Run, augmentation, check_batch,
-                               checked_settings, differences, evaluate, fit, save_model)
+                               checked_settings, differences, evaluate, fit, placeless, save_model)
 
 # %% ../nbs/61_design.ipynb #spec
 def parse_rule(
@@ -56,7 +57,7 @@ class Cell:
         if self.classes is None: classes = "all"
         else: classes = str(self.classes) if isinstance(self.classes, int) else "-".join(map(str, self.classes))
         network = [] if self.hidden is None else ["-".join(map(str, self.hidden)) or "linear"]
-        return file_name("_".join([self.task, classes, *network, self.rule]))
+        return file_name("_".join([called(self.task), classes, *network, self.rule]))
 
 # %% ../nbs/61_design.ipynb #grid
 class _Grid:
@@ -162,7 +163,7 @@ def _check_rules(study: "Study"):
 class Study(Recipe, _Rules):
     "Everything that decides the numbers of a comparison; of the recipe, `lr` may be {rule: rate} for some or all."
     rules: tuple = ("backprop", "hebb", "hebb-clamp", "softhebb")
-    tasks: tuple = ("mnist-mini",) # with conditions if need be: "mnist:few=10"
+    tasks: tuple = ("mnist-mini",) # with conditions if need be: "mnist:few=10"; or paths
     classes: tuple = (2, 3, 10)   # numbers of classes, or lists of labels; None for all
     seeds: int | tuple = 10       # how many networks each cell has; or the seed of each, (0, 1, 5)
     seed: int = 0                 # of the noise; and of the first network, where `seeds` is a number
@@ -188,8 +189,8 @@ def check_shapes(study: Study, task: Task):
 def _where(cell: Cell, task: Task, rule: Rule) -> dict:
     "The columns that say which cell a row belongs to."
     labels, hidden = ("-".join(map(str, names)) for names in (task.classes, rule.net.sizes[1:-1]))
-    return dict(task=cell.task, classes=task.n_classes, labels=labels, hidden=hidden or "linear", rule=cell.rule,
-                cell=cell.key)
+    return dict(task=called(cell.task), classes=task.n_classes, labels=labels, hidden=hidden or "linear",
+                rule=cell.rule, cell=cell.key)
 
 def measure(
     study: Study,
@@ -283,13 +284,19 @@ class Tables:
 
 # %% ../nbs/61_design.ipynb #trained
 @lru_cache(maxsize=4)
-def _loaded(name: str, classes, normalise: str, device: str) -> Task:
-    return load_task(name, classes, normalise, device=device)
+def _loaded(where: str | Path, name: str, classes, normalise: str, device: str) -> Task:
+    return replace(load_task(where, classes, normalise, device=device), name=name)
 
-def task_of(study: Study, cell: Cell, device: str = "auto") -> Task:
+def task_of(
+    study: Study,
+    cell: Cell,
+    device: str = "auto",
+    out: str | Path | None = None, # the study's folder, where tasks are that were made in memory
+) -> Task:
     "The cell's task, loaded; the last four are kept, for the next cell is often on the same."
     classes = tuple(cell.classes) if isinstance(cell.classes, list) else cell.classes
-    return _loaded(cell.task, classes, study.normalise, device)
+    where = kept_tasks(out).get(cell.task, cell.task) if out else cell.task
+    return _loaded(where, called(cell.task), classes, study.normalise, device)
 
 # %% ../nbs/61_design.ipynb #again
 LONG = 600 # seconds of training that are not thrown away because a rule was edited
@@ -526,7 +533,7 @@ def _keep_model(run: Run, out: Path | None, again: bool):
     try:
         head, tensors, proven = read_tensors(file)
         networks = all(name.startswith("rule.") for name in tensors)  # a checkpoint has the optimiser's state, too
-        same = networks and _same_run(json.loads(head["config"]), run.config)
+        same = networks and _same_run(placeless(json.loads(head["config"])), placeless(run.config))
         if proven and same and head["history"] == run.history.to_csv(index=False): return
         why = f"{file} isn't of this cell's run."
     except FileNotFoundError: why = f"{file} is missing." if again else ""

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import torch
 from scipy import special
 from torch import Tensor
-from tqdm.auto import tqdm
-from .core import SIDE, BadInput, moved
+from .core import SIDE, BadInput, moved, say as beside_bars
 from .data import Task
 from .hebbian import effective_rank
 from .layers import Activation
@@ -150,7 +149,7 @@ class Collapse(OfRun):
         "Warn of a layer once for each sign."
         self.first = found | self.first
         for name, warning in _warnings(found, self.first, epoch):
-            if name not in self.said: tqdm.write(warning, file=SIDE)
+            if name not in self.said: beside_bars(warning, SIDE)
             self.said.add(name)
 
 # %% ../nbs/21_monitors.ipynb #change

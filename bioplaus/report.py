@@ -66,18 +66,25 @@ def figures(outcome: Outcome) -> dict[str, Figure]:
     return {name: task_figure(results, history) for name, results, history in _by_figure(outcome)}
 
 # %% ../nbs/65_report.ipynb #representations
-def _largest(study: Study, results: pd.DataFrame) -> tuple[Task, dict[str, str]]:
+def _largest(out: str | Path, study: Study, results: pd.DataFrame) -> tuple[Task, dict[str, str]]:
     "The task with the most classes, and the cell of each rule that has results on it, in the first network."
     r = results.loc[results.classes.idxmax()]
     alike = results[(results.task == r.task) & (results.labels == r.labels) & (results.hidden == r.hidden)]
     cell = next(c for c in study.cells() if c.key == r.cell)
-    return task_of(study, cell, "cpu"), alike.groupby("rule", sort=False).cell.first().to_dict()
+    return task_of(study, cell, "cpu", out), alike.groupby("rule", sort=False).cell.first().to_dict()
 
 def _networks(out: str | Path, outcome: Outcome) -> tuple[Task, dict[str, Run]]:
     "The task with the most classes, and each rule's stored run on it."
-    task, cells = _largest(outcome.study, outcome.results)
+    task, cells = _largest(out, outcome.study, outcome.results)
     known = {c.key: c for c in outcome.study.cells()}
-    return task, {rule: networks_of(out, outcome.study, known[key]) for rule, key in cells.items()}
+    runs = {rule: networks_of(out, outcome.study, known[key]) for rule, key in cells.items()}
+    for run in runs.values(): _refuse_other_data(run, task)
+    return task, runs
+
+def _refuse_other_data(run: Run, task: Task):
+    "Networks aren't shown on images that they weren't trained for."
+    if run.config["task"].get("images", task.fingerprint) != task.fingerprint:
+        raise BadInput(f"the data called {task.name} are others than those that {run.rule.name} was trained on.")
 
 # %% ../nbs/65_report.ipynb #conditions
 def _defined(make, *args, **settings):

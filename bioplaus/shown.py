@@ -17,7 +17,8 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
-from .core import (PERTURBATIONS, BadInput, Entry, choose, claim, entry_of, real, shown_short, stream, whole)
+from .core import (PERTURBATIONS, BadInput, Entry, choose, claim, entry_of, number, real, shown_short, stream,
+                           whole)
 from .data import checked_pixels, trusted_pixels
 
 _all_ = ["PERTURBATIONS", "checked_pixels"]
@@ -208,9 +209,9 @@ def perturbation(
     settings = {"shape": shape} if fact(kind, "needs_shape") else {}
     if not mark: return kind(**settings)
     if mark == "@": return kind(level=severity_level(name, value), **settings)
-    try: level = float(value)
+    try: level = number(value)
     except ValueError:
-        hint = f"{value!r} is not a number; write it as '{name}:0.1'."
+        hint = f"{shown_short(value)} is not a number; write it as '{name}:0.1'."
         raise BadInput(f"perturbation {spec!r}: {hint}") from None
     return kind(level=level, **settings)
 

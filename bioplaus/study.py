@@ -9,7 +9,7 @@ __all__ = ['Plan', 'plan_study', 'networks_of', 'Outcome', 'run_study', 'load_st
 # %% ../nbs/62_study.ipynb #imports
 import contextlib, json, logging, os, shutil, traceback, uuid
 from collections.abc import Generator, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,9 +17,10 @@ import pandas as pd, torch
 from . import __version__
 from .core import (BadInput, CannotWrite, RunFailed, as_path, choose, claimed, file_name, owner_of, pick_device,
                            progress_bar, shown_short, sweep, written_whole)
-from .data import SOURCES, Task
+from .data import Task, is_path, plain_name
 from .design import (Cell, Stack, Study, Tables, check_shapes, conditions_of, diagnosed, lacking, read_table,
                              run_cell, spans, stack_in, stacks_of, stored_stacks, task_of, trouble_lines)
+from .files import called, check_tasks, keep_tasks, with_sources
 from .records import (Corrupt, checksum, listed, proof_of, proved, read_bytes, read_tensors, say, state,
                               state_of, stored, versions)
 from .trackers import summary_writer
@@ -122,7 +123,7 @@ def _log(log: logging.Logger, cell: Cell, result: Tables | None, error: str | No
 
 # %% ../nbs/62_study.ipynb #at-work
 @contextlib.contextmanager
-def _at_work(study: Study, out: Path | None) -> Generator[dict]:
+def _at_work(study: Study, own: dict, out: Path | None) -> Generator[dict]:
     "Claim the folder for a study, until the block ends; a `BadInput` if another is at work there."
     if out is None:
         yield versions()
@@ -131,12 +132,15 @@ def _at_work(study: Study, out: Path | None) -> Generator[dict]:
     with contextlib.ExitStack() as held:
         with claimed(out):
             for other in (out / ".at-work").glob("*"): _refuse_beside(other, note)
+            check_tasks(own, study.tasks, out)
             begun = _claim_folder(study, out)
+            keep_tasks(own, study.tasks, out)
             held.callback(shutil.rmtree, mine, ignore_errors=True)
             held.enter_context(claimed(mine))
             with written_whole(mine / "cells.txt") as tmp: tmp.write_text(note, encoding="utf-8")
         yield begun
 
+# %% ../nbs/62_study.ipynb #at-work-note
 def _note(study: Study) -> str:
     "What a study wants, in any order."
     wanted = [c.key for c in study.cells()], study.each_seed, study.perturbations, study.mediators
@@ -253,6 +257,7 @@ def plan_study(
     device: str = "auto",
 ) -> Plan:
     "What `run_study` would find in a folder, and what it would do. Nothing is computed or written."
+    study = replace(study, tasks=with_sources(study.tasks, own=own or ()))
     out, own, cells = out if out is None else as_path(out).absolute(), own or {}, list(study.checked().cells())
     _listed_once(study, cells, own, device)
     if out:
@@ -306,7 +311,7 @@ class Outcome(Tables):
 
 def _outcome(study: Study, cells: list[Cell], found: dict) -> Outcome:
     "The tables of all cells, (tables or None, error or None) by key, as one."
-    failed = [asdict(c) | {"error": error} for c in cells if (error := found[c.key][1])]
+    failed = [asdict(c) | {"task": called(c.task), "error": error} for c in cells if (error := found[c.key][1])]
     fine = [tables for tables, _ in (found[c.key] for c in cells) if tables]
     if not fine:
         raise RunFailed(f"no cell could be computed. The first error: {failed[0]['error']}")
@@ -395,9 +400,10 @@ def run_study(
 ) -> Outcome:
     "Compute what of `study` isn't in `out` yet, and return the tables of all of it."
     checked_place(workers, scheduler)
+    study = replace(study, tasks=with_sources(study.tasks, own=own or ()))
     out, own, cells = out if out is None else as_path(out).absolute(), own or {}, list(study.checked().cells())
     _listed_once(study, cells, own, device)
-    with _at_work(study, out) as begun, _logging_to(out) as log:
+    with _at_work(study, own, out) as begun, _logging_to(out) as log:
         plan, found = _planned(study, cells, own, device, out), {}
         if plan.news: say(str(plan))
         log.info("%s", plan)
@@ -499,7 +505,7 @@ def is_fresh(
 # %% ../nbs/62_study.ipynb #compare
 def compare(
     rules,             # names, with options if need be: ["backprop", "hebb-clamp:strength=0.5"]
-    tasks="mnist-mini",# names or `Task`s, or one of them
+    tasks="mnist-mini",# names, paths of files or folders, or `Task`s; or one of them
     seeds=5,           # how many, or a list of them
     # a number of classes, or a list with an entry for each study: a number, or labels as in [[7, 1]]; None for all
     classes=None,
@@ -525,10 +531,10 @@ def compare(
     return run_study(study, out, own, device, progress, workers).results
 
 # %% ../nbs/62_study.ipynb #compare-known
-def _known(task: str) -> str:
-    "The name of a task, with its conditions, if there is such a task."
-    choose(task.partition(":")[0], SOURCES, "task")
-    return task
+def _known(task: str | Path) -> str:
+    "A path, or the name of a task, with its conditions, if there is such a task."
+    if not is_path(task): plain_name(str(task))
+    return str(task)
 
 # %% ../nbs/62_study.ipynb #events
 _NAMES = ("epoch", "replica", "seed", "task", "classes", "labels", "hidden", "rule",

@@ -6,7 +6,8 @@
 __all__ = ['PIECE', 'SCHEDULES', 'OPTIMIZERS', 'MOST_EPOCHS', 'ADAM', 'CHECKPOINT', 'HISTORY', 'evaluate', 'Recipe', 'Settings',
            'by_layer', 'label', 'checked_settings', 'default_lr', 'make_optimizer', 'stepper', 'scheduled', 'code_of',
            'describe', 'differences', 'Past', 'Run', 'OtherSettings', 'save_model', 'untrained', 'load_run', 'gathered',
-           'train_epoch', 'StopTraining', 'Diverged', 'check_batch', 'augmentation', 'say_versions', 'fit', 'ending']
+           'train_epoch', 'StopTraining', 'Diverged', 'check_batch', 'augmentation', 'placeless', 'say_versions', 'fit',
+           'ending']
 
 # %% ../nbs/22_training.ipynb #imports
 import copy, inspect, io, json, math, time, warnings
@@ -277,7 +278,8 @@ def describe(rule: Rule, task: Task, settings: Settings, **others) -> dict:
         "rule": rule.name, "options": rule.options, "code": code_of(rule, **others), "versions": versions(),
         "net": rule.net.settings | {"normalise": rule.normalise},
         "task": dict(name=task.name, classes=task.classes, n_train=len(task.y_train), n_valid=len(task.y_valid),
-                     images=task.fingerprint, late=task.shown is not None),
+                     images=task.fingerprint, late=task.shown is not None,
+                     **({"source": task.source} if task.source else {})),
         "fit": asdict(settings),
     }, default=str))
 
@@ -701,10 +703,17 @@ def _resumed(run: Run, x: Tensor) -> dict | None:
 
 # %% ../nbs/22_training.ipynb #refuse
 def _comparable(config: dict, other: dict) -> dict:
-    "What of a run's settings can be compared with another's: not the versions, nor code compiled by another Python."
+    "What of a run's settings can be compared with another's: not versions, code compiled by another Python, places."
     made, theirs = (c.get("versions", {}) for c in (config, other))
     known = isinstance(other.get("code"), dict) and made.get("python") == theirs.get("python")
-    return {k: v for k, v in config.items() if k != "versions" and (known or k != "code")}
+    return {k: v for k, v in placeless(config).items() if k != "versions" and (known or k != "code")}
+
+# %% ../nbs/22_training.ipynb #placeless
+def placeless(
+    config: dict, # of a run
+) -> dict:
+    "The same without where its data are: they are known by their content, and may have been moved."
+    return config | {"task": {k: v for k, v in config["task"].items() if k != "source"}}
 
 def _refuse_other_settings(run: Run, head: dict):
     "Compare a checkpoint's settings with those that are asked for."
@@ -716,8 +725,9 @@ def _refuse_other_settings(run: Run, head: dict):
     if not lines:
         if head["epoch"] < asked: say_versions(run.path, old.get("versions", {}))
         return
-    hint = " If no lr was given, the rate on the rule's card has changed since; lr= keeps the old one."
-    if not any(d.startswith("fit.lr:") for d in lines): hint = ""
+    hints = {"fit.lr:": " If no lr was given, the rate on the rule's card has changed since; lr= keeps the old one.",
+             "task.images:": " The data are others than then, or in another order."}
+    hint = "".join(h for start, h in hints.items() if any(d.startswith(start) for d in lines))
     trained = head["history"].groupby("epoch").seconds.first().sum() if "seconds" in head["history"] else 0.0
     raise OtherSettings(f"{run.path} holds a run with other settings ({'; '.join(lines)}). "
                         f"Choose another folder (--out), or delete this one.{hint}", lines, trained)

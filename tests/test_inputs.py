@@ -27,7 +27,7 @@ X = (X / 16).astype("f4").reshape(-1, 8, 8)
 def digits(): return load_task("digits", device="cpu")
 
 
-@pytest.mark.parametrize("part, every", {"files": 4, "commands": 12, "calls": 2, "plugins": 2}.items())
+@pytest.mark.parametrize("part, every", {"files": 4, "data": 2, "commands": 12, "calls": 2, "plugins": 2}.items())
 def test_a_part_of_all_that_is_bad(part, every, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     old = signal.signal(signal.SIGALRM, bad.ring)

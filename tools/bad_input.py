@@ -1,6 +1,7 @@
 """What people, disks and packages hand over by mistake.   python tools/bad_input.py [PART ...] [--seed 0] [--show]
 
 files      made-up headers, archives and damaged files, for the readers of adversarial test sets, MNIST-C and MNIST
+data       tables, archives and folders of pictures of one's own that can't be a task
 commands   command lines with a wrong, empty, huge or repeated option
 calls      calls from Python with images, labels, sizes and names that can't be
 plugins    installed packages that are broken in some way
@@ -220,6 +221,134 @@ def idx_cases(folder: Path, rng):
         yield f"{name}, a header of 2³¹", lambda f=name: loaded(f, lambda p: p.write_bytes(start + rng.bytes(1000)))
 
 
+# ---- data -----------------------------------------------------------------------------------------------------------
+
+DOTS = np.random.default_rng(0).integers(0, 256, (60, 4, 4)).astype(np.uint8)
+SIGNS = np.array(["NA", "null", "x"])[np.arange(60) % 3]
+
+
+def texts() -> dict[str, str | bytes]:
+    "Tables that can't be read, by what is wrong."
+    rows = [f"{s},{','.join(map(str, d.ravel()[:4]))}" for d, s in zip(DOTS, SIGNS)]
+    head, body = "label,a,b,c,d", "\n".join(rows)
+    cell = lambda text: "\n".join([head, *rows[:7], f"x,{text},1,2,3", *rows[7:]])
+    pixels = ("", "x", "NA", "nan", "inf", "-1", "1e400", "1,5", "300", "0x10", "1 2")
+    found = {f"a pixel {t!r}": cell(t) for t in pixels}
+    labels = ("", " ", '"', "one of a kind", "\x07", "x" * 501)
+    found |= {f"label {t!r}": f"{head}\n{body}\n{t},1,2,3,4\n" for t in labels}
+    whole, numbered = f"{head}\n{body}", "\n".join(f"{i},{r}" for i, r in enumerate(rows))
+    found |= {"no header": body, "nothing": "", "header alone": head, "blank lines": "\n\n\n",
+              "one column": "label\n1\n2", "no label": whole.replace("label", "kind"),
+              "spaces": whole.replace(",", " "), "two labels": f"label,{head}\n{body}",
+              "an index": f",{head}\n{numbered}", "one label": f"{head}\n" + "x,1,2,3,255\n" * 60,
+              "UTF-16": whole.encode("utf-16"), "Latin 1": whole.replace("null", "né").encode("latin-1"),
+              "zeros": b"\0" * 1000, "long lines": f"{whole}\nx,1,2,3,4,5", "short lines": f"{whole}\nx,1",
+              "quotes": f'{head}\n"{body}', "columns without end": "label," + "," * 100_000,
+              "semicolons and decimal commas": whole.replace(",", ";").replace("1", "1,0"),
+              "JSON": '{"label": [1], "a": [2]}', "HTML": "<table>\n<tr>",
+              "dark": f"{head}\n" + "\n".join(f"{s},1,2,3,9" for s in SIGNS),
+              "masks": f"{head}\n" + "\n".join(f"{s},-1,0,1,0" for s in SIGNS)}
+    return found
+
+
+def arrays() -> dict[str, dict]:
+    "Archives that hold something else, by what is wrong."
+    x, y, n = DOTS, SIGNS, len(DOTS)
+    odd = {"objects": y.astype(object), "halves": np.arange(n) / 2, "NaN": np.full(n, np.nan), "short": y[1:],
+           "none": y[:0], "one": np.zeros(n), "each its own": np.arange(n), "two columns": np.eye(n)[:, :3],
+           "bytes": y.astype("S4"), "dates": np.full(n, "2020", "M8[Y]"), "complex": np.arange(n) + 1j,
+           "empty": np.array([""] * n)}
+    found = {f"labels {k}": dict(x=x, y=v) for k, v in odd.items()}
+    odd = {"NaN": x * np.nan, "negative": x - 300.0, "16 bits": x.astype("u2") * 256, "large": x * 2.0,
+           "text": x.astype(str), "none": x[:0], "no pixels": x[:, :0], "flat": x.ravel(),
+           "five axes": x[..., None, None],
+           "colours": np.stack([x, x[::-1], x], -1), "colours first": np.stack([x, x[::-1], x], 1),
+           "dark": x // 20, "masks": x // 200, "two channels": np.stack([x, x], -1), "objects": x.astype(object),
+           "complex": x + 1j}
+    found |= {f"images {k}": dict(x=v, y=y) for k, v in odd.items()}
+    train = dict(x_train=x, y_train=y)
+    return found | {"no labels": dict(x=x), "no images": dict(y=y), "two pairs": dict(x=x, y=y, images=x, labels=y),
+                    "x and X": dict(x=x, X=x, y=y), "test alone": dict(x_test=x, y_test=y), "nothing": {},
+                    "strange test": train | dict(x_test=x, y_test=np.char.add(y, "!")),
+                    "other size": train | dict(x_test=x[:, :3], y_test=y),
+                    "numbers": train | dict(x_test=x, y_test=np.arange(60) % 3)}
+
+
+def spoil(folder: Path) -> dict[str, callable]:
+    "What may be wrong with a folder of pictures."
+    from PIL import Image
+    a, put = folder / "NA", lambda name, picture, **how: picture.save(folder / "NA" / name, **how)
+    grey = Image.fromarray(DOTS[0])
+    clear = Image.merge("LA", (grey, grey))
+    frames = dict(save_all=True, append_images=[Image.new("L", (4, 4), 255)])
+    files = {"text": lambda: (a / "notes.txt").write_text("hello"), "nothing": lambda: (a / "b.png").touch(),
+             "no picture": lambda: (a / "b.png").write_text("hello"), "a folder": lambda: (a / "more").mkdir(),
+             "a table": lambda: (a / "a.csv").write_text("label,a\n1,2"), "a pipe": lambda: os.mkfifo(a / "b.png"),
+             "cut": lambda: (a / "b.png").write_bytes((a / "0.png").read_bytes()[:50]),
+             "a dead link": lambda: (a / "b.png").symlink_to("nowhere"),
+             "a device": lambda: (a / "b.png").symlink_to("/dev/zero"),
+             "an empty class": lambda: (folder / "none").mkdir(),
+             "one of a kind": lambda: (folder / "rare").mkdir() or grey.save(folder / "rare" / "1.png"),
+             "train beside classes": lambda: (folder / "train").mkdir()}
+    return files | {"larger": lambda: put("b.png", Image.new("L", (5, 4))), "see-through": lambda: put("b.png", clear),
+                    "colour": lambda: put("b.png", Image.new("RGB", (4, 4), "red")),
+                    "16 bits": lambda: put("b.png", Image.fromarray(DOTS[0].astype("u2") * 200)),
+                    "CMYK": lambda: put("b.jpg", Image.new("CMYK", (4, 4), 77)),
+                    "film": lambda: put("b.gif", grey, **frames),
+                    "floats": lambda: put("b.tif", Image.new("F", (4, 4)))}
+
+
+def data_cases(folder: Path, rng):
+    def table(content, name="a.csv", **how):
+        Path(name).write_bytes(content if isinstance(content, bytes) else content.encode())
+        return load_task(Path(name).absolute(), device="cpu", **how)
+
+    def archived(parts):
+        archive(Path("a.npz"), parts)
+        return load_task("a.npz", device="cpu")
+
+    def shown(change):
+        from PIL import Image
+        home = Path(tempfile.mkdtemp(dir=folder)) / "signs"
+        for i, (d, s) in enumerate(zip(DOTS, SIGNS)):
+            (home / s).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(d).save(home / s / f"{i}.png")
+        spoil(home)[change]()
+        return load_task(home, device="cpu")
+
+    for name, text in texts().items(): yield f"table, {name}", partial(table, text)
+    for name, parts in arrays().items(): yield f"archive, {name}", partial(archived, parts)
+    for name, start in headers().items(): yield f"archive, {name}", partial(archived, dict(x=start, y=SIGNS))
+    for name in spoil(folder): yield f"pictures, {name}", partial(shown, name)
+    yield from damaged_data(folder, rng)
+    for path in ("nowhere.csv", "", "a\0.csv", "n" * 300 + ".csv", "/dev/null/x", "/dev/zero", folder,
+                 "~nobody-of-that-name/x", "a.csv:lable=x", "a.csv:test=0", "a.csv:test=x", "a.csv:white=0",
+                 "a.csv:few=0",
+                 "a.csv:label=",
+                 "a.csv:sha256=0", "file:", "file", 7, None, ("a.csv",),
+                 "a.xlsx", "http://example.org/a.csv"):
+        Path("a.csv").write_text("label,a,b\n" + "\n".join(f"{s},0,255" for s in SIGNS))
+        yield f"path {str(path)[:40]!r}", lambda p=path: load_task(p, device="cpu")
+    yield "label= without a table", lambda: load_task("digits", label="x")
+
+
+def damaged_data(folder: Path, rng):
+    "Good files with some bytes changed: refused, or still a task."
+    flat = pd.DataFrame(DOTS.reshape(60, 16), columns=[f"p{i}" for i in range(16)]).assign(label=SIGNS)
+    np.savez(folder / "d.npz", x=DOTS, y=SIGNS)
+    flat.to_csv(folder / "d.csv", index=False)
+    flat.to_parquet(folder / "d.parquet")
+    for kind in ("npz", "csv", "parquet"):
+        whole = (folder / f"d.{kind}").read_bytes()
+        for i in range(30):
+            damaged = bytearray(whole[:len(whole) * (i + 1) // 12] if i < 11 else whole)
+            for k in rng.integers(0, len(damaged), i % 12 * (i >= 11)): damaged[k] = rng.integers(256)
+            def load(kind=kind, damaged=bytes(damaged)):
+                (folder / f"e.{kind}").write_bytes(damaged)
+                return load_task(folder / f"e.{kind}", device="cpu")
+            yield f"{kind}, damaged, {i}", load, lambda found: isinstance(found, Task)
+
+
 # ---- commands -------------------------------------------------------------------------------------------------------
 
 TRAIN = ("train", "backprop", "--task", "digits", "--epochs", "1", "--device", "cpu")
@@ -320,6 +449,18 @@ def other_lines(folder: Path) -> list[tuple]:
     lines += [(*ev, "--adversarial", v) for v in ("nowhere", "a-file", "run", "", ".")]
     lines += [("evaluate", v) for v in ("", "nowhere", "a-file", "study", ".", "run/history.csv",
                                         "~nobody-of-that-name/x")]
+    lines += [("show", v) for v in ("", "nowhere", "a-file", "study", ".", "run/history.csv", "~nobody-of-that-name/x")]
+    find = ("search", "backprop", "--task", "digits", "--epochs", "1")
+    lines += [("search",), ("search", "frog"), (*find, "--lr", "0.1"), (*find, "--hidden", "5", "--hidden", "6"),
+              (*find, "--classes", "99"), (*find, "--classes", "x"), (*find, "--seeds", "0"),
+              (*find, "--out", "/dev/null/x"), (*find, "--sizes", "64,5,9"), (*find, "--sizes", "64"),
+              (*find, "--hidden", "5", "--sizes", "64,5,10")]
+    lines += [(*TRAIN, "--label", "x"), (*STUDY, "--label", "x"), (*data, "--label", "x"), (*ev, "--label", "x"),
+              (*TRAIN, "--hidden", "5", "--sizes", "64,5,10"), (*TRAIN, "--hidden", "5", "--hidden", "6"),
+              (*TRAIN, "--tasks", "digits"), (*TRAIN, "--lr", "1/0"), (*TRAIN, "--lr", "1/x"), (*adv, "--eps", "1/0"),
+              (*STUDY, "--sizes", "64,5,9"), (*STUDY, "--perturb", "gaussian:1/0"),
+              (*STUDY, "--perturb", "gaussian,0.1"), (*STUDY, "--perturb", "0.1"),
+              (*STUDY, "--task", "a-file"), (*STUDY, "--task", "nowhere.csv")]
     lines += [("bench", "--replicas", v) for v in ("0", "-1", "x", "", "1,", str(10**12))]
     lines += [("bench", "--turns", v) for v in INTS]
     once = {"--epochs": "1", "--lr": "0.1", "--seeds": "1", "--out": "b", "--task": "digits", "--device": "cpu",
@@ -366,6 +507,16 @@ def right_lines(folder: Path):
     train = " ".join(TRAIN)
     fine = lambda said: said.startswith("0 ") and "Traceback" not in said and "Error" not in said
     yield "a folder under ~", at_home, bool
+    (home / "mine.csv").write_text("label,a,b\n" + "\n".join(f"{s},{i},255" for i, s in enumerate(SIGNS)))
+    mine = lambda *more: command("train", "backprop", "--task=~/mine.csv", "--epochs", "1", "--device", "cpu", *more)
+    def at_home_data():
+        with patch.dict(os.environ, HOME=str(home)): return mine()
+    yield "a table under ~", at_home_data, lambda said: "mine.csv, 3 classes" in said
+    for said in ({"--optimiser": "adam"}, {"--normalize": "unit"}, {"--sizes": "64,6,10"}, {"--hidden": "6"},
+                 {"--lr": "1/10"}, {"--schedule": "cosine"}):
+        yield f"train {said}", lambda s=said: command(*TRAIN, *next(iter(s.items()))), lambda out: "digits" in out
+    for kind in ("ascii", "cp1252", "utf-16"):
+        yield f"{kind}: help", lambda k=kind: shell("study --help", PYTHONIOENCODING=k), lambda s: s.startswith("0 ")
     yield "ascii: rules", lambda: shell("rules", PYTHONIOENCODING="ascii"), fine
     yield "cp1252: train", lambda: shell(train, PYTHONIOENCODING="cp1252"), fine
     yield "ascii: JSON", lambda: shell("rules --json", PYTHONIOENCODING="ascii"), lambda s: fine(s) and "\\u" in s
@@ -619,7 +770,8 @@ def plugin_cases(folder: Path, rng):
                points=b"[bioplaus.rules]\nx = plug_a_point_that_is_no_module ? :\n")
 
 
-PARTS = {"files": file_cases, "commands": command_cases, "calls": call_cases, "plugins": plugin_cases}
+PARTS = {"files": file_cases, "data": data_cases, "commands": command_cases, "calls": call_cases,
+         "plugins": plugin_cases}
 
 
 def main() -> int:
