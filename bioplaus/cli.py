@@ -468,7 +468,7 @@ Rules = Annotated[list[str], _option("Rules, comma-separated; may be repeated.")
 Tasks = Annotated[list[str], _option(
     "Tasks, comma-separated, with conditions if need be (mnist:few=10); may be repeated.")]
 Counts = Annotated[list[str], _option(
-    "Numbers of classes, comma-separated, each a study of its own; 0 for all of a task; may be repeated.")]
+    "Numbers of classes, as in 2,3,10, each a task of its own; 0 for all that a task has; may be repeated.")]
 Hidden = Annotated[list[str], _option(
     "Sizes of the hidden layers, comma-separated; repeat it for several networks.")]
 Schedule = Annotated[Optional[str], _option(
@@ -484,8 +484,8 @@ Tensorboard = Annotated[bool, _option("Write the learning curves for TensorBoard
 # %% ../nbs/90_cli.ipynb #study
 @_command()
 def study(
-    rules: Rules = ["backprop,hebb,hebb-clamp,softhebb"], tasks: Tasks = ["mnist-mini"],
-    classes: Counts = ["2,3,10"], hidden: Hidden = ["100"],
+    rules: Rules = ["backprop,hebb-clamp,covariance-clamp,softhebb,dfc-ssa,contrastive-control,frozen"],
+    tasks: Tasks = ["mnist-mini"], classes: Counts = ["0"], hidden: Hidden = ["100"],
     net: Net = "mlp", act: Act = "sigmoid", epochs: Epochs = 10, lr: Rate = None, batch_size: BatchSize = 32,
     optimizer: Optimizer = "sgd", schedule: Schedule = None, seeds: Seeds = 10,
     normalise: Normalise = "standard", augment: Augment = None, perturb: Perturb = [],
@@ -540,7 +540,7 @@ def _study(settings: dict, out: Path, as_json: bool, tune: bool, tensorboard: bo
     "Run the study, print its tables, write its report."
     from bioplaus.study import write_events
     from bioplaus.study import Study, run_study
-    from bioplaus.tables import text_report
+    from bioplaus.tables import text_report, what_is_said
     start = time.perf_counter()
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise BadInput("--tensorboard needs tensorboard: pip install 'bioplaus[tensorboard]'.")
@@ -549,9 +549,9 @@ def _study(settings: dict, out: Path, as_json: bool, tune: bool, tensorboard: bo
     if tensorboard: write_events(outcome.history, out / "logs")
     record = {"out": str(out), "report": page and str(page), "seeds": settings["seeds"],
               "seconds": round(time.perf_counter() - start, 1), "clean_test_accuracy": _clean_rows(outcome.results),
-              "failures": outcome.failures.to_dict("records"), "trouble": outcome.trouble.to_dict("records")}
-    beside = f"Report: {page}; tables, figures and trained networks are beside it." if page else f"All is in {out}."
-    answer(f"{text_report(outcome)}\n\n{record['seconds']:.0f} s. {beside}", record, as_json)
+              "findings": what_is_said(outcome), "failures": outcome.failures.to_dict("records"),
+              "trouble": outcome.trouble.to_dict("records")}
+    answer(f"{text_report(outcome)}\n\n{_where_to_look(out, page, record['seconds'])}", record, as_json)
     if lost:
         raise RunFailed(f"the study is finished, and all of it is in {out}; its report could not be written ({lost}). "
                         f"Make it again: bioplaus report {out}")
@@ -560,6 +560,14 @@ def _study(settings: dict, out: Path, as_json: bool, tune: bool, tensorboard: bo
         done = outcome.results.groupby(["rule", "task", "labels", "hidden"]).ngroups
         raise RunFailed(f"{len(failed)} of {len(failed) + done} cells failed, the others are finished. The first: "
                         f"{failed.rule[0]} on {failed.task[0]}: {failed.error[0]} (all in {out / 'failures.csv'})")
+
+# %% ../nbs/90_cli.ipynb #where-to-look
+def _where_to_look(out: Path, page: Path | None, seconds: float) -> str:
+    "What to open, and what to type next."
+    again = f"bioplaus verify {out}: are all files what was written?"
+    if page is None: return f"All of it, in {seconds:.0f} s: {out}. {again}"
+    return (f"Report, in {seconds:.0f} s: {page} (open it in a browser). Beside it: tables/, figures/, models/.\n"
+            f"{again} bioplaus study --help: other rules, tasks, noise.")
 
 # %% ../nbs/90_cli.ipynb #clean-rows
 def _clean_rows(results) -> list[dict]:

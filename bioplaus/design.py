@@ -17,7 +17,8 @@ from pathlib import Path
 import pandas as pd, torch
 from . import __version__
 from .attacks import blind_share
-from .core import (MOST_SEEDS, BadInput, NETWORKS, RULES, cards, choose, file_name, read_options, whole)
+from .core import (MOST_SEEDS, BadInput, NETWORKS, RULES, cards, choose, file_name, progress_bar, read_options,
+                           whole)
 from .data import Task, load_task
 from .mediators import known_mediator, mediators
 from .monitors import Collapse
@@ -130,9 +131,10 @@ def _check_rules(study: "Study"):
 @dataclass(frozen=True)
 class Study(Recipe, _Grid):
     "Everything that decides the numbers of a comparison; of the recipe, `lr` may be {rule: rate} for some or all."
-    rules: tuple = ("backprop", "hebb", "hebb-clamp", "softhebb")
+    rules: tuple = ("backprop", "hebb-clamp", "covariance-clamp", "softhebb", "dfc-ssa", "contrastive-control",
+                    "frozen")
     tasks: tuple = ("mnist-mini",) # with conditions if need be: "mnist:few=10"
-    classes: tuple = (2, 3, 10)   # numbers of classes, or lists of labels; None for all
+    classes: tuple = (None,)      # numbers of classes, or lists of labels; None for all
     seeds: int = 10               # replicas of each cell
     seed: int = 0                 # the first one
     hidden: tuple = (100,)        # sizes of the hidden layers; or several networks, ((100,), (256, 256))
@@ -388,15 +390,21 @@ def run_cell(
     conditions = _conditions(study, cell, task)
     kept = _stored(out, conditions)
     if kept is None and not compute: raise Unfinished
-    results, checks = kept or _measured(study, cell, task, run, out, conditions)
+    results, checks = kept or _measured(study, cell, task, run, out, conditions, progress)
     _keep_model(run, out, again=kept is not None)
     return Tables(results, history, checks, trouble)
 
 # %% ../nbs/61_design.ipynb #measured
-def _measured(study: Study, cell: Cell, task: Task, run: Run, out: Path | None, conditions: dict) -> tuple:
+def _measured(
+    study: Study, cell: Cell, task: Task, run: Run, out: Path | None, conditions: dict, progress: bool
+) -> tuple:
     "(results, checks) of a trained cell, kept in its folder; what says that it is finished comes last."
-    checks = check_attacks(study, cell, run, task)
-    results = measure(study, cell, run, task).assign(**provenance(run, task))
+    how = dict(total=2, unit="part", leave=False, disable=not progress)
+    with progress_bar(desc=f"{cell.rule}: checking its attacks", **how) as bar:
+        checks = check_attacks(study, cell, run, task)
+        bar.set_description(f"{cell.rule}: tested under {1 + len(study.perturbations)} conditions")
+        bar.update()
+        results = measure(study, cell, run, task).assign(**provenance(run, task))
     if out:
         for name, table in {"checks": checks, "results": results}.items():
             with stored(out / f"{name}.csv") as tmp: table.to_csv(tmp, index=False)
