@@ -533,7 +533,7 @@ def _reported(out: Path) -> Path:
     from bioplaus.study import is_fresh
     if is_fresh(out): return out / "report.html"
     from bioplaus.report import write_report  # here, for Matplotlib takes half a second to import
-    return write_report(out)
+    return write_report(out, progress=True)
 
 # %% ../nbs/90_cli.ipynb #study-body
 def _study(settings: dict, out: Path, as_json: bool, tune: bool, tensorboard: bool, **where):
@@ -592,7 +592,7 @@ def report(
     from bioplaus.report import write_report
     from bioplaus.study import load_study
     from bioplaus.tables import text_report
-    page = write_report(folder)
+    page = write_report(folder, progress=True)
     answer(f"{text_report(load_study(folder))}\n\nReport: {page}", {"report": str(page)}, as_json)
 
 # %% ../nbs/90_cli.ipynb #verify

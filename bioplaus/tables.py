@@ -6,8 +6,8 @@
 __all__ = ['BLIND', 'LARGEST', 'INTERVAL', 'METHOD', 'PLACE', 'SAME', 'WIDTH', 'CHECKED', 'MEASURED', 'percent', 'accuracy_table',
            'difference_table', 'means_table', 'measures', 'compared', 'statistics', 'statistics_table',
            'statistics_note', 'correction_note', 'markdown', 'latex', 'save_table', 'standings', 'title_of', 'by_task',
-           'checks_of', 'held_against', 'verdicts', 'guessing', 'doubts', 'findings', 'why_guessing', 'screen_table',
-           'answer_lines', 'what_is_said', 'text_report']
+           'checks_of', 'held_against', 'verdicts', 'guessing', 'doubts', 'noise_and_attacks', 'findings',
+           'why_guessing', 'screen_table', 'answer_lines', 'what_is_said', 'text_report']
 
 # %% ../nbs/64_tables.ipynb #imports
 import re, textwrap
@@ -467,12 +467,16 @@ def _said_under(f: _Facts, kind: str, what: str, doubt=()) -> str:
     if len(less): parts.append(f"it takes less from {_listed(less.rule)}, which had less to lose")
     return "; ".join([start, *parts]) + "."
 
-def _kinds(results: pd.DataFrame) -> tuple[list, list]:
-    "Names of (noise, attacks) among the perturbations, in the order of the study; of those that have a level."
-    levels = results[results.perturbation != "clean"].groupby("perturbation", sort=False)["level"].max()
-    attacks = set(names_of("attack"))
-    names = [k for k, level in levels.items() if level > 0]
+def noise_and_attacks(
+    results: pd.DataFrame, # of one task
+) -> tuple[list, list]:
+    "Names of the perturbations in the order of the study: (noise, attacks)."
+    names, attacks = results.perturbation[results.perturbation != "clean"].unique(), set(names_of("attack"))
     return [k for k in names if k not in attacks], [k for k in names if k in attacks]
+
+def _with_levels(results: pd.DataFrame) -> tuple[list, list]:
+    "The same of those of which a level is known to be above 0."
+    return noise_and_attacks(results[(results.perturbation == "clean") | (results["level"] > 0)])
 
 # %% ../nbs/64_tables.ipynb #said-of-doubt
 _ONE_STEP = {"fgsm", "random-sign"}
@@ -500,7 +504,7 @@ def findings(
     trouble: pd.DataFrame, # what kept networks of the study from learning
 ) -> dict[str, str]:       # "clean", "noise" and "belief" are the answer; "attacks" if there are any; why rules guess
     "What the numbers say, in words: a sentence for each question."
-    guess, noise, attacks = guessing(results, trouble), *_kinds(results)
+    guess, (noise, attacks) = guessing(results, trouble), _with_levels(results)
     f = _Facts(results, verdicts(results), guess, doubts(results, checks), held_against(results))
     found = {"clean": _said_of_clean(f)}
     if f.first in guess:
