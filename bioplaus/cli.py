@@ -415,11 +415,11 @@ def _suite(stored, t, out: Path | None, as_json: bool, **settings):
     answer("\n".join(lines), record, as_json)
 
 def _check_lines(checks):
-    "The checks of the attacks as the report prints them, and its red line; nothing if there was no attack."
-    from bioplaus.attacks import checks_table, red_line
+    "The checks of the attacks as the report prints them, and what failed; nothing if there was no attack."
+    from bioplaus.attacks import check_lines, checks_table
     from bioplaus.tables import CHECKED
     if checks.empty: return []
-    return ["", CHECKED, checks_table(checks).to_string(), *filter(None, [red_line(checks)]), ""]
+    return ["", CHECKED, checks_table(checks).to_string(), *check_lines(checks), ""]
 
 # %% ../nbs/90_cli.ipynb #evaluate-suite-kept
 def _kept_suite(results, checks, out: Path) -> str:

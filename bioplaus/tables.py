@@ -286,10 +286,11 @@ def checks_of(
 # %% ../nbs/64_tables.ipynb #verdicts
 SAME = 0.01  # of accuracy: a rule reaches another if it is shown to differ by less
 
-def held_against(results: pd.DataFrame) -> str:
-    "The rule that others are held against in words: backprop, or the first one."
+def held_against(results: pd.DataFrame, *guess: str) -> str:
+    "The rule that others are held against in words: backprop, or the first one that doesn't guess."
     rules = list(results.rule.unique())
-    return next((r for r in rules if r == "backprop"), next((r for r in rules if _is(r, "backprop")), rules[0]))
+    known = [r for r in rules if r == "backprop"] + [r for r in rules if _is(r, "backprop")]
+    return [*known, *(r for r in rules if r not in guess), *rules][0]
 
 def _is(rule: str, name: str) -> bool: return rule.partition(":")[0] == name
 
@@ -329,14 +330,14 @@ def guessing(
     results: pd.DataFrame,  # of one task
     trouble: pd.DataFrame,  # what kept networks of the study from learning
 ) -> dict[str, str]:
-    "The rules all of whose networks guess, and why."
+    "The rules all of whose networks guess: why, and what to try."
     seeds = results.dropna(subset="accuracy").groupby("rule", sort=False).seed.agg(set)
     told, found = _of_place(trouble, results), {}
     for rule, mine in seeds.items():
         rows = told[(told.rule == rule) & told.what.str.contains("guessing")] if len(told) else told
         who = {int(s) for seeds_of in (rows.seeds if len(rows) else ()) for s in str(seeds_of).split()}
-        if mine <= who: found[rule] = "; ".join(dict.fromkeys(rows.why))
-        elif _cannot_beat(results[results.rule == rule]): found[rule] = "nothing that was measured says why"
+        if mine <= who: found[rule] = " ".join(dict.fromkeys(rows.why + ". " + rows.advice))
+        elif _cannot_beat(results[results.rule == rule]): found[rule] = "nothing that was measured says why."
     return found
 
 # %% ../nbs/64_tables.ipynb #doubt
@@ -461,7 +462,7 @@ def _said_under(f: _Facts, kind: str, what: str, doubt=()) -> str:
     rest = _which(others, "same", "undecided")
     kept = _measured(left[left.rule.isin(ahead)])
     parts = [f"averaged over its levels, {kept} {_verb(ahead, 'ends', 'end')} ahead" if len(ahead) else
-             f"no rule ends ahead of {f.first}"]
+             f"no rule is shown to end ahead of {f.first}"]
     if len(more): parts.append(f"it takes more from {_measured(more)}")
     if len(rest): parts.append(f"no difference in what it takes was found for {_measured(rest)}")
     if len(less): parts.append(f"it takes less from {_listed(less.rule)}, which had less to lose")
@@ -505,7 +506,8 @@ def findings(
 ) -> dict[str, str]:       # "clean", "noise" and "belief" are the answer; "attacks" if there are any; why rules guess
     "What the numbers say, in words: a sentence for each question."
     guess, (noise, attacks) = guessing(results, trouble), _with_levels(results)
-    f = _Facts(results, verdicts(results), guess, doubts(results, checks), held_against(results))
+    first = held_against(results, *guess)
+    f = _Facts(results, verdicts(results, first), guess, doubts(results, checks), first)
     found = {"clean": _said_of_clean(f)}
     if f.first in guess:
         return found | {"belief": f"Not to be believed: what is held against {f.first}, which guesses."}
@@ -515,11 +517,11 @@ def findings(
     return found
 
 def why_guessing(results: pd.DataFrame, trouble: pd.DataFrame) -> list[str]:
-    "A sentence for each rule that guesses, with the reason."
+    "For each rule that guesses the reason, and what to try."
     means = results[results.perturbation == "clean"].groupby("rule").accuracy.mean()
     chance_ = f"{100 / results.classes.iloc[0]:.0f}% by chance"
     reasons = guessing(results, trouble)
-    return [f"{rule} guesses ({100 * means[rule]:.1f}%, {chance_}): {why}." for rule, why in reasons.items()]
+    return [f"{rule} guesses ({100 * means[rule]:.1f}%, {chance_}): {why}" for rule, why in reasons.items()]
 
 # %% ../nbs/64_tables.ipynb #screen
 WIDTH = 100  # columns of a terminal
