@@ -532,11 +532,11 @@ def _suite(stored, t, out: Path | None, as_json: bool, **settings):
     answer("\n".join(lines), record, as_json)
 
 def _check_lines(checks):
-    "The checks of the attacks as the report prints them, and its red line; nothing if there was no attack."
-    from bioplaus.attacks import checks_table, red_line
+    "The checks of the attacks as the report prints them, and what failed; nothing if there was no attack."
+    from bioplaus.attacks import check_lines, checks_table
     from bioplaus.tables import CHECKED
     if checks.empty: return []
-    return ["", CHECKED, checks_table(checks).to_string(), *filter(None, [red_line(checks)]), ""]
+    return ["", CHECKED, checks_table(checks).to_string(), *check_lines(checks), ""]
 
 # %% ../nbs/90_cli.ipynb #evaluate-suite-kept
 def _kept_suite(results, checks, out: Path) -> str:
@@ -582,7 +582,7 @@ def with_options(
 
 # %% ../nbs/90_cli.ipynb #study-options
 Counts = Annotated[list[str], _option(
-    "Numbers of classes, comma-separated, each a study of its own; 0 for all of a task; may be repeated.")]
+    "Numbers of classes, as in 2,3,10, each a task of its own; 0 for all that a task has; may be repeated.")]
 Watch = Annotated[list[str], _option("Perturbations whose accuracy is kept for every epoch; may be repeated.")]
 Mediators = Annotated[list[str], _option(
     "weight-norm, jacobian, linear-margin, margin-l2, margin-linf: what may explain robustness; comma-separated.")]
@@ -598,8 +598,8 @@ Tensorboard = Annotated[bool, _option("Write the learning curves for TensorBoard
 @_command()
 @sharing(trained, seeds=10)
 def study(
-    rules: Rules = ["backprop,hebb,hebb-clamp,softhebb"], classes: Counts = ["2,3,10"], seeds: EachSeed = "10",
-    perturb: Perturb = [],
+    rules: Rules = ["backprop,hebb-clamp,covariance-clamp,softhebb,dfc-ssa,contrastive-control,frozen"],
+    classes: Counts = ["0"], seeds: EachSeed = "10", perturb: Perturb = [],
     images: Annotated[Optional[int], _option("How many test images are perturbed. Default: all.")] = None,
     watch: Watch = [], mediators: Mediators = [], tune: Tune = False,
     workers: Annotated[int, _option("Processes that compute side by side, sharing the cores.")] = 1,
@@ -661,7 +661,7 @@ def _reported(out: Path) -> Path:
     from bioplaus.study import is_fresh
     if is_fresh(out): return out / "report.html"
     from bioplaus.report import write_report  # here, for Matplotlib takes half a second to import
-    return write_report(out)
+    return write_report(out, progress=True)
 
 # %% ../nbs/90_cli.ipynb #study-would
 def _would(settings: dict, out: Path, as_json: bool, tune: bool, device: str):
@@ -676,7 +676,7 @@ def _study(settings: dict, out: Path, as_json: bool, tune: bool, tensorboard: bo
     "Run the study, print its tables, write its report."
     from bioplaus.study import write_events
     from bioplaus.study import Study, run_study
-    from bioplaus.tables import text_report
+    from bioplaus.tables import text_report, what_is_said
     start = time.perf_counter()
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise BadInput("--tensorboard needs tensorboard: pip install 'bioplaus[tensorboard]'.")
@@ -685,9 +685,9 @@ def _study(settings: dict, out: Path, as_json: bool, tune: bool, tensorboard: bo
     if tensorboard: write_events(outcome.history, out / "logs")
     record = {"out": str(out), "report": page and str(page), "seeds": len(outcome.study.each_seed),
               "seconds": round(time.perf_counter() - start, 1), "clean_test_accuracy": _clean_rows(outcome.results),
-              "failures": outcome.failures.to_dict("records"), "trouble": outcome.trouble.to_dict("records")}
-    beside = f"Report: {page}; tables, figures and trained networks are beside it." if page else f"All is in {out}."
-    answer(f"{text_report(outcome)}\n\n{record['seconds']:.0f} s. {beside}", record, as_json)
+              "findings": what_is_said(outcome), "failures": outcome.failures.to_dict("records"),
+              "trouble": outcome.trouble.to_dict("records")}
+    answer(f"{text_report(outcome)}\n\n{_where_to_look(out, page, record['seconds'])}", record, as_json)
     if lost:
         raise RunFailed(f"the study is finished, and all of it is in {out}; its report could not be written ({lost}). "
                         f"Make it again: bioplaus report {out}")
@@ -696,6 +696,14 @@ def _study(settings: dict, out: Path, as_json: bool, tune: bool, tensorboard: bo
         done = outcome.results.groupby(["rule", "task", "labels", "hidden"]).ngroups
         raise RunFailed(f"{len(failed)} of {len(failed) + done} cells failed, the others are finished. The first: "
                         f"{failed.rule[0]} on {failed.task[0]}: {failed.error[0]} (all in {out / 'failures.csv'})")
+
+# %% ../nbs/90_cli.ipynb #where-to-look
+def _where_to_look(out: Path, page: Path | None, seconds: float) -> str:
+    "What to open, and what to type next."
+    again = f"bioplaus verify {out}: are all files what was written?"
+    if page is None: return f"All of it, in {seconds:.0f} s: {out}. {again}"
+    return (f"Report, in {seconds:.0f} s: {page} (open it in a browser). Beside it: tables/, figures/, models/.\n"
+            f"{again} bioplaus study --help: other rules, tasks, noise.")
 
 # %% ../nbs/90_cli.ipynb #clean-rows
 def _clean_rows(results) -> list[dict]:
@@ -816,7 +824,7 @@ def report(
     from bioplaus.report import write_report
     from bioplaus.study import load_study
     from bioplaus.tables import text_report
-    page = write_report(folder)
+    page = write_report(folder, progress=True)
     answer(f"{text_report(load_study(folder))}\n\nReport: {page}", {"report": str(page)}, as_json)
 
 # %% ../nbs/90_cli.ipynb #verify

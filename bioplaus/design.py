@@ -18,8 +18,8 @@ from pathlib import Path
 import pandas as pd, torch
 from . import __version__
 from .attacks import blind_share
-from .core import (MOST_SEEDS, BadInput, NETWORKS, RULES, cards, checked_seed, choose, file_name, read_options,
-                           whole)
+from .core import (MOST_SEEDS, BadInput, NETWORKS, RULES, cards, checked_seed, choose, file_name,
+                           progress_bar, read_options, whole)
 from .data import Task, load_task
 from .files import called, kept_tasks
 from .mediators import MEDIATORS, known_mediator, mediators
@@ -162,9 +162,10 @@ def _check_rules(study: "Study"):
 @dataclass(frozen=True)
 class Study(Recipe, _Rules):
     "Everything that decides the numbers of a comparison; of the recipe, `lr` may be {rule: rate} for some or all."
-    rules: tuple = ("backprop", "hebb", "hebb-clamp", "softhebb")
+    rules: tuple = ("backprop", "hebb-clamp", "covariance-clamp", "softhebb", "dfc-ssa", "contrastive-control",
+                    "frozen")
     tasks: tuple = ("mnist-mini",) # with conditions if need be: "mnist:few=10"; or paths
-    classes: tuple = (2, 3, 10)   # numbers of classes, or lists of labels; None for all
+    classes: tuple = (None,)      # numbers of classes, or lists of labels; None for all
     seeds: int | tuple = 10       # how many networks each cell has; or the seed of each, (0, 1, 5)
     seed: int = 0                 # of the noise; and of the first network, where `seeds` is a number
     hidden: tuple = (100,)        # sizes of the hidden layers; or several networks, ((100,), (256, 256))
@@ -477,7 +478,7 @@ def run_cell(
     again, lacks = held is not None, lacking(wanted, held.made if held else None)
     if held is None or any(lacks.values()):
         if not compute: raise Unfinished
-        held = _extended(study, cell, task, run, held, lacks)
+        held = _extended(study, cell, task, run, held, lacks, progress)
         if out: _keep_tables(out, held, run, fixed)
     _keep_model(run, out, again)
     history = run.history[run.history.seed.isin(study.each_seed)].reset_index(drop=True)
@@ -485,12 +486,18 @@ def run_cell(
     return Tables(results, history.assign(**where), checks, trouble_table(run, where))
 
 # %% ../nbs/61_design.ipynb #measured
-def _extended(study: Study, cell: Cell, task: Task, run: Run, held: _Held | None, lacks: dict) -> _Held:
+def _extended(
+    study: Study, cell: Cell, task: Task, run: Run, held: _Held | None, lacks: dict, progress: bool
+) -> _Held:
     "What is held, and what it lacks, measured on a trained cell."
     missing = [p for p in study.perturbations if _condition(p, perturbation(p, task.shape)) in lacks["perturbations"]]
     part = replace(study, perturbations=tuple(missing), mediators=tuple(lacks["mediators"]))
-    checks = check_attacks(study, cell, run, task) if lacks["checks"] else pd.DataFrame()
-    found = measure(part, cell, run, task).assign(**provenance(run, task))
+    how = dict(total=2, unit="part", leave=False, disable=not progress)
+    with progress_bar(desc=f"{cell.rule}: checking its attacks", **how) as bar:
+        checks = check_attacks(study, cell, run, task) if lacks["checks"] else pd.DataFrame()
+        bar.set_description(f"{cell.rule}: tested under {1 + len(missing)} conditions")
+        bar.update()
+        found = measure(part, cell, run, task).assign(**provenance(run, task))
     if held is None: return _Held(found, checks, lacks)
     if edited := sorted(lacks["perturbations"].keys() & held.made["perturbations"]):
         say(f"the code of {', '.join(edited)} has changed since {cell.key} was measured under it. The cell is measured "

@@ -1,5 +1,5 @@
 """The report of a small study: in a browser without a network, and its tables in other people's programs."""
-import csv, json, re, shutil, subprocess, sys
+import csv, html, json, re, shutil, subprocess, sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,8 +20,8 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("study")
-    study = Study(tasks=("digits",), classes=(2, 10), seeds=6, epochs=3, hidden=(20,),
-                  perturbations=("gaussian:0.2", "gaussian:0.4", "fgsm:0.05"))
+    study = Study(("backprop", "hebb", "hebb-clamp", "softhebb"), ("digits",), classes=(2, 10), seeds=6, epochs=3,
+                  hidden=(20,), perturbations=("gaussian:0.2", "gaussian:0.4", "fgsm:0.05"))
     run_study(study, out, progress=False)
     return out
 
@@ -72,12 +72,64 @@ def test_in_a_browser(page, width, scheme, browser):
     tab.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     assert tab.evaluate("document.documentElement.scrollWidth") <= width and not tab.evaluate(CUT_OFF)
     assert tab.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0 && i.alt.length > 10)")
-    assert tab.locator("img").count() == 2 + 10
-    assert tab.locator("h1, h2").all_inner_texts()[:2] == ["Learning rules compared", "2 cells failed"]
+    assert tab.locator("img").count() == 2 * 3 + 10
+    titles = tab.locator("h1, h2").all_inner_texts()
+    assert titles[:3] == ["Learning rules compared", "2 cells failed", "The answer"]
+    assert tab.locator("nav a").all_inner_texts() == titles[3:]
+    for link in tab.locator("nav a").all(): assert tab.locator(link.get_attribute("href")).count() == 1
     failures = tab.locator(".failures").inner_text()
     assert "<script>alert(1)</script>" in failures and "x" * 400 in failures
     assert not asked and not complaints
     tab.close()
+
+
+def test_on_paper(page, browser, tmp_path):
+    "Folds are open, the contents are gone, and nothing is cut off."
+    tab = browser.new_page(viewport={"width": 720, "height": 1000})
+    tab.goto(page.as_uri())
+    folded = tab.locator("details .wide, details p")
+    assert folded.count() > 10 and not any(f.is_visible() for f in folded.all())
+    tab.emulate_media(media="print")
+    assert all(f.is_visible() for f in folded.all()) and not tab.locator("nav").is_visible()
+    right = tab.evaluate("[...document.querySelectorAll('img, table, p')].map(e => e.getBoundingClientRect().right)")
+    assert len(right) > 50 and max(right) <= 721
+    assert tab.evaluate("[...document.images].every(i => getComputedStyle(i).breakInside == 'avoid')")
+    tab.close()
+
+
+def test_says_what_the_terminal_says(page):
+    "Every sentence of the answer stands on the page and, wrapped, in the terminal."
+    from bioplaus.tables import answer_lines, by_task, checks_of, text_report
+    outcome, text = load_study(page.parent), page.read_text(encoding="utf-8")
+    said = " ".join(text_report(outcome).split())
+    for results in by_task(outcome.results):
+        lines = answer_lines(results, checks_of(outcome, results), outcome.trouble)
+        assert len(lines) >= 3 and all(html.escape(line, quote=False) in text for line in lines)
+        if results.classes.iloc[0] == 10: assert all(" ".join(line.split()) in said for line in lines)
+
+
+STUDIES = {  # what a study may be, which section its page lacks, and what it says
+    "one rule, one seed": (
+        dict(rules=("softhebb",), seeds=1, perturbations=("gaussian:0.3",)), "attacks", "has nothing to be compared"),
+    "no perturbation": (
+        dict(rules=("backprop", "frozen"), seeds=2, perturbations=()), "noise", "Noise: none in this study."),
+    "attacks alone": (
+        dict(rules=("backprop", "softhebb"), seeds=3, perturbations=("fgsm:0.1",)), "noise", "takes backprop from"),
+    "no hidden layer": (
+        dict(rules=("linear", "backprop"), seeds=2, perturbations=("fgsm:0.1",), hidden=()), "noise", "clean images"),
+}
+
+
+@pytest.mark.parametrize("kind", STUDIES)
+def test_other_studies_have_a_page_too(kind, tmp_path, capfd):
+    settings, without, said = STUDIES[kind]
+    small = dict(tasks=("digits",), classes=(3,), epochs=1, hidden=(8,)) | settings
+    run_study(Study(**small), tmp_path, progress=False)
+    text = report.write_report(tmp_path).read_text(encoding="utf-8")
+    sections = re.findall(r'<h2 id="(\w+)"', text)
+    assert sections[:2] == ["answer", "clean"] and without not in sections and sections[-1] == "provenance"
+    assert said in text and "nan" not in re.sub(r"<[^>]*>|base64[^\"]*", "", text).split()
+    assert "Warning" not in capfd.readouterr().err
 
 
 def test_no_serious_accessibility_fault(page, browser):
@@ -102,9 +154,10 @@ def tables(page, ending): return sorted((page.parent / "tables").glob(f"*.{endin
 def test_every_table_is_there_in_three_forms(page):
     kinds = ("accuracy", "differences", "statistics", "checks", "means")
     names = [f"digits_{labels}_20_{kind}" for labels in ("0-1", "0-1-2-3-4-5-6-7-8-9") for kind in kinds]
-    names += ["settings", "failures", "updates", "updates_cosine"]
+    names += ["settings", "provenance", "failures", "updates", "updates_cosine"]
     for ending in ("csv", "md", "tex"): assert [f.stem for f in tables(page, ending)] == sorted(names)
-    assert page.read_text(encoding="utf-8").count("<table") == len(names)
+    # on the page accuracies and differences stand where their question is: clean, and apart noise and attacks
+    assert page.read_text(encoding="utf-8").count("<table") == 2 * (1 + 2 + 2 + 3) + 5
 
 
 def test_csv_holds_the_numbers(page):
