@@ -18,11 +18,13 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd, torch
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
+
+# %% ../nbs/65_report.ipynb #imports-own
 from . import __version__
 from .attacks import checks_table, red_line
-from .core import (BadInput, RunFailed, as_path, cards, file_name, moved, progress_bar, read_options, sweep)
-from .design import PROVENANCE, task_of, trouble_lines
+from .core import BadInput, RunFailed, as_path, cards, file_name, moved, progress_bar, read_options, sweep
 from .data import Task
+from .design import PROVENANCE, task_of, trouble_lines
 from .files import called
 from .geometry import pca_picture, tsne
 from .noise import kind_of, perturbation
@@ -34,9 +36,9 @@ from .rule import Rule
 from .similarity import cka_map, rsa, rsa_table
 from .stats import interval
 from .study import Outcome, Study, load_study, made_from, networks_of
-from .tables import (BLIND, CHECKED, INTERVAL, MEASURED, METHOD, PLACE, accuracy_table, answer_lines,
-                             by_task, checks_of, difference_table, findings, means_table, noise_and_attacks,
-                             save_table, statistics, statistics_note, statistics_table, title_of)
+from .tables import (BLIND, CHECKED, INTERVAL, MEASURED, METHOD, PLACE, accuracy_table, answer_lines, by_task,
+                             checks_of, difference_table, findings, means_table, noise_and_attacks, save_table,
+                             statistics, statistics_note, statistics_table, title_of)
 from .training import Run
 from .updates import badge, changed, feedback_angles, learning_layers, mini_batches, update_quality
 
