@@ -9,7 +9,7 @@ __all__ = ['SEARCHED', 'NEARLY', 'TUNING_SEED', 'search_lr', 'Lattice', 'to_latt
 # %% ../nbs/63_search.ipynb #imports
 import contextlib, io, json, math, warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd, torch
@@ -36,7 +36,7 @@ def search_lr(
         raise BadInput(f"{rule!r} has a learning rate; the search is for one.")
     stacked = [study.seed + s for _ in rates for s in range(seeds)]
     by_rate = torch.tensor(rates, dtype=torch.float64).repeat_interleave(seeds, 0)
-    stack, _ = replace(study, seeds=len(stacked), seed=stacked).rule_on(rule, task.n_in, task.n_classes)
+    stack, _ = study.rule_on(rule, task.n_in, task.n_classes, seeds=tuple(stacked))
     try: run = fit(stack, task, study.epochs, by_rate, study.batch_size, study.optimizer,
                    augment=study.augment, schedule=study.schedule, progress=False, warn=False)
     except Diverged as e: run = e.run
