@@ -240,6 +240,19 @@ def _aside(study: Study, cells: list[Cell], wanted: set, out: Path) -> list[str]
     told = [f"{len(named)} other cell{'s' * (len(named) > 1)} ({few})"] if named else []
     return [*([_of_seeds(seeds)] if seeds else []), *sorted(measured), *told]
 
+# %% ../nbs/62_study.ipynb #listed-once
+def _listed_once(study: Study, cells: list[Cell], own: dict, device: str):
+    "Load each task once, before anything is computed: what is missing is said now, and which cell is listed twice."
+    seen = set()
+    for cell in cells:
+        task = own.get(cell.task) or task_of(study, cell, device)
+        check_shapes(study, task)
+        classes = task.classes  # two names for one: 10 classes, or all
+        this = (cell.rule, cell.task, cell.hidden, classes)
+        if this in seen:
+            raise BadInput(f"{cell.rule} on {cell.task} with classes {shown_short(list(classes))} is listed twice.")
+        seen.add(this)
+
 # %% ../nbs/62_study.ipynb #planned
 def _planned(study: Study, cells: list[Cell], own: dict, device: str, out: Path | None) -> Plan:
     stacks, lacks, wanted = [], {}, set()
@@ -351,19 +364,6 @@ def _made(file: Path) -> list:
     head, tensors, _ = read_tensors(file)
     config = json.loads(head["config"])
     return [config["rule"], config["options"], config["task"]["name"], config["task"]["classes"], set(tensors)]
-
-# %% ../nbs/62_study.ipynb #run-study
-def _listed_once(study: Study, cells: list[Cell], own: dict, device: str):
-    "Load each task once, before anything is computed: what is missing is said now, and which cell is listed twice."
-    seen = set()
-    for cell in cells:
-        task = own.get(cell.task) or task_of(study, cell, device)
-        check_shapes(study, task)
-        classes = task.classes  # two names for one: 10 classes, or all
-        this = (cell.rule, cell.task, cell.hidden, classes)
-        if this in seen:
-            raise BadInput(f"{cell.rule} on {cell.task} with classes {shown_short(list(classes))} is listed twice.")
-        seen.add(this)
 
 # %% ../nbs/62_study.ipynb #finished
 def _finished(study: Study, stacks: list[Stack], own: dict, device: str, out: Path | None) -> Iterator[tuple]:
