@@ -557,13 +557,24 @@ def _found(file: Path) -> str:
 # %% ../nbs/07_records.ipynb #verify-below
 _OF_A_CELL = ("checkpoint.safetensors", "model.safetensors", "results.csv", "checks.csv")
 
-def _of_cells(folder: Path) -> set[Path]:
-    "The files that finished cells below a folder have, and a finished study has of each of them."
-    cells = {f.parent for f in folder.rglob("cell.json")}
-    studies = [c for c in cells if c.parent.name == "cells" and (c.parents[1] / "results.csv").exists()]
-    models = {c.parents[1] / "models" / f"{c.name}.safetensors" for c in studies}
-    return {c / name for c in cells for name in _OF_A_CELL} | models
+def _in_table(cell: Path) -> bool:
+    "Whether the tables of a cell's study have rows of its networks; those of an interrupted one don't yet."
+    table, about = cell.parents[1] / "results.csv", json.loads(read_bytes(cell / "cell.json"))
+    if not table.exists(): return False
+    rows = read_csv(read_bytes(table))
+    if not {"cell", "seed"} <= set(rows): return False
+    return rows.seed[rows.cell == cell.name.partition("+seeds")[0]].isin(about.get("seeds", [])).any()
 
+def _of_cells(folder: Path) -> set[Path]:
+    "The files that finished cells below a folder have, and that their study has of each of them."
+    cells, found = {f.parent for f in folder.rglob("cell.json")}, set()
+    for c in cells:
+        found |= {c / name for name in _OF_A_CELL}
+        with contextlib.suppress(CannotRead, ValueError, TypeError, AttributeError):  # those are named themselves
+            if c.parent.name == "cells" and _in_table(c): found.add(c.parents[1] / "models" / f"{c.name}.safetensors")
+    return found
+
+# %% ../nbs/07_records.ipynb #verify-folder
 def verify(
     folder: str | Path,
 ) -> pd.DataFrame: # file, state: "whole", "changed", "missing", "misplaced", "unproven" or "unreadable"

@@ -161,7 +161,8 @@ def test_one_unit(tmp_path):
         compare(["backprop"], "digits", seeds=2, epochs=1, hidden=(1,), perturbations=["gaussian:0.1"], out=tmp_path,
                 progress=False,
                 device="cpu")
-    assert "Representations" in write_report(tmp_path).read_text()
+    page = write_report(tmp_path).read_text()
+    assert "What have they learnt?" in page and "Not shown" not in page
 
 
 def test_distances_in_pieces_are_the_same(monkeypatch):

@@ -281,7 +281,7 @@ def test_tables_that_were_changed_are_no_empty_tables(tmp_path, capsys):
 def test_a_report_is_fresh_by_what_it_shows(tmp_path, monkeypatch):
     "Not by the clock: a rule more or fewer, a table that was changed, and a page from the future."
     import bioplaus.report as report
-    monkeypatch.setattr(report, "_learnt", lambda *a: ("", {}))  # slow, and not the matter here
+    monkeypatch.setattr(report, "_learnt", lambda *a: ({}, {}))  # slow, and not the matter here
     studied(tmp_path)
     assert not is_fresh(tmp_path)
     page = report.write_report(tmp_path)
@@ -302,10 +302,11 @@ def test_a_report_is_fresh_by_what_it_shows(tmp_path, monkeypatch):
 def test_a_page_is_not_replaced_by_a_poorer_one(tmp_path, monkeypatch):
     import bioplaus.report as report
     studied(tmp_path)
-    monkeypatch.setattr(report, "_learnt", lambda *a: ("<h2>Representations</h2>", {}))
+    monkeypatch.setattr(report, "_learnt", lambda *a: ({"learnt": ("Learnt", "<p>Alike.</p>")}, {}))
     page = report.write_report(tmp_path)
     before = checksum(page.read_bytes())
-    monkeypatch.setattr(report, "_learnt", lambda *a: ("<p>Not shown: a rule is unknown</p>", {}))
+    lost = {"learnt": ("Learnt", "<p>Not shown: a rule is unknown</p>")}
+    monkeypatch.setattr(report, "_learnt", lambda *a: (lost, {}))
     with pytest.raises(RunFailed, match="stays as it is.*a rule is unknown"): report.write_report(tmp_path)
     assert checksum(page.read_bytes()) == before and is_fresh(tmp_path)
 
