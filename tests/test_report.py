@@ -1,5 +1,5 @@
 """The report of a small study: in a browser without a network, and its tables in other people's programs."""
-import csv, html, json, re, shutil, subprocess, sys
+import csv, html, json, re, shutil, subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -134,7 +134,6 @@ def test_other_studies_have_a_page_too(kind, tmp_path, capfd):
 
 def test_no_serious_accessibility_fault(page, browser):
     if not shutil.which("npm"): pytest.skip("no npm on this machine")
-    sys.path.insert(0, str(ROOT))
     from tools.docs import npm_package
     axe = (npm_package("axe-core", "4.14.1") / "axe.min.js").read_text(encoding="utf-8")
     for scheme in ("light", "dark"):

@@ -269,7 +269,6 @@ def test_answers_are_folded_and_open_from_the_keyboard(browser, address):
 def axe():
     "axe-core, fetched once through npm, as KaTeX is."
     if not shutil.which("npm"): pytest.skip("no npm on this machine")
-    sys.path.insert(0, str(ROOT))
     from tools.docs import npm_package
     return (npm_package("axe-core", "4.14.1") / "axe.min.js").read_text(encoding="utf-8")
 

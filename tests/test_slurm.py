@@ -108,7 +108,7 @@ def test_an_array_of_jobs_shares_a_folder(slurm):
     queue = lambda: subprocess.run(["squeue", "-h"], capture_output=True, check=True).stdout
     until(lambda: not queue(), lambda: "the jobs don't end", 300)
     said = [file.read_text() for file in sorted(slurm.glob("slurm-*.out"))]
-    assert len(said) == 2 and all("Report: " in s for s in said), said
+    assert len(said) == 2 and all(re.search(r"Report, in \d+ s: \S*report.html", s) for s in said), said
     found = pd.read_csv("shared/results.csv")
     assert set(found.rule) == {"backprop", "softhebb", "dfc-ssa"}
     assert len(list(Path("shared/cells").iterdir())) == found.groupby(["rule", "classes"]).ngroups
