@@ -521,7 +521,9 @@ def _keep_tables(out: Path, held: _Held, run: Run, fixed: dict):
 def _asked_for(study: Study, cell: Cell, held: _Held, wanted: dict) -> tuple:
     "(results, checks) of the study's seeds and conditions, in its order."
     results, checks = (t[t.seed.isin(study.each_seed)] if "seed" in t else t for t in (held.results, held.checks))
-    results = pd.concat([results[_rows(results, [c])] for c in ("clean:0", *wanted["perturbations"])])
+    order = {pair: i for i, pair in enumerate(_pairs(["clean:0", *wanted["perturbations"]]))}
+    place = pd.Series([order.get(pair, -1) for pair in zip(results.perturbation, results.level)], results.index)
+    results = results.loc[place[place >= 0].sort_values(kind="stable").index]
     found = [c for c in results if c not in PROVENANCE and c not in MEDIATORS]
     results = results[[*found, *study.mediators, *PROVENANCE]].assign(cell=cell.key).reset_index(drop=True)
     if checks.empty: return results, checks
@@ -588,21 +590,29 @@ def stack_in(folder: Path) -> dict | None:
     if config: return found | {"seeds": tuple(config["fit"]["seeds"]), "hidden": tuple(config["net"]["sizes"][1:-1])}
     if seeds := seeds_in(folder.name): return {"seeds": seeds, "hidden": None}
 
-# %% ../nbs/61_design.ipynb #stacks-of
+# %% ../nbs/61_design.ipynb #whose-stacks
+def _asked(study: Study, cell: Cell) -> tuple:
+    "The hidden layers that are asked for."
+    return study.networks[0] if cell.hidden is None else tuple(cell.hidden)
+
 def _bases(study: Study, cell: Cell) -> list[str]:
     "The names that a cell's folder may have: as this study gives it, and with or without its network."
-    network = study.networks[0] if cell.hidden is None else cell.hidden
-    return list(dict.fromkeys([cell.key, *(replace(cell, hidden=h).key for h in (None, network))]))
+    return list(dict.fromkeys([cell.key, *(replace(cell, hidden=h).key for h in (None, _asked(study, cell)))]))
+
+def _is_its_network(study: Study, cell: Cell, hidden: tuple | None) -> bool:
+    "Whether these hidden layers are the cell's: those that are asked for, or those that its rule brings (`linear`)."
+    asked = _asked(study, cell)
+    return hidden in (None, asked) or hidden == study.rule_on(cell.rule, 4, 3, asked, (0,))[0].net.sizes[1:-1]
 
 def _there(study: Study, cell: Cell, cells: Path) -> Iterator[tuple[str, Stack]]:
     "(name of the first one's folder, stack) of a cell's stacks that are in a folder."
-    network = study.networks[0] if cell.hidden is None else tuple(cell.hidden)
     for base in _bases(study, cell):
         for folder in [cells / base, *sorted(cells.glob(f"{glob.escape(base)}+seeds*"))]:
             found = stack_in(folder)
-            if found and found["hidden"] in (None, network):
+            if found and _is_its_network(study, cell, found["hidden"]):
                 yield base, Stack(cell, found["seeds"], folder.name, True, found.get("made"))
 
+# %% ../nbs/61_design.ipynb #stacks-of
 def stored_stacks(study: Study, cell: Cell, out: Path) -> list[Stack]:
     "The stacks of a cell that are in a study's folder, whatever their seeds."
     return [stack for _, stack in _there(study, cell, out / "cells")]

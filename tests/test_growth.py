@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest, torch
-from bioplaus.core import BadInput, claimed, register
+from bioplaus.core import RULES, BadInput, claimed, register
 from bioplaus.data import Task, load_task
 from bioplaus.design import PROVENANCE, Cell, Study
 from bioplaus.records import stored, verify
@@ -53,6 +53,19 @@ def without_time(folder):
             found[name] = pd.read_csv(f).drop(columns=[*PROVENANCE, "seconds"], errors="ignore").to_csv()
         elif f.name == "checks.csv": found[name] = f.read_bytes()
     return found
+
+
+def test_what_is_there_is_found_again_of_every_rule(tmp_path):
+    "Also of one that brings a network of its own, such as `linear`; nothing is trained twice."
+    study = Study(rules=tuple(RULES), tasks=("digits:few=20",), classes=(3,), seeds=2, epochs=1, hidden=(8,),
+                  perturbations=("gaussian:0.3",))
+    studied(tmp_path, study)
+    folders = {f.name for f in (tmp_path / "cells").iterdir()}
+    larger = replace(study, perturbations=("gaussian:0.3", "blur@4"))
+    assert set(plan_study(study, tmp_path).parts()) == {"kept"}
+    assert set(plan_study(larger, tmp_path).parts()) == {"kept", "to measure"}
+    studied(tmp_path, study)
+    assert {f.name for f in (tmp_path / "cells").iterdir()} == folders and whole(tmp_path)
 
 
 def test_three_seeds_and_two_are_five(tmp_path):
