@@ -167,8 +167,8 @@ def _npy(file: Path) -> np.ndarray:
 
 def _npys(folder: Path, only: str | None = None) -> Read:
     "The .npy files of a folder; if one of them was named, its pair and the other parts that go with it."
-    names = [f.stem for f in _visible(folder) if f.suffix.lower() == ".npy"]
-    files = {f.stem: f for f in _visible(folder) if f.suffix.lower() == ".npy"}
+    there = [f for f in _visible(folder) if f.suffix.lower() == ".npy"]
+    names, files = [f.stem for f in there], {f.stem: f for f in there}
     if only is not None: names = _family(only, names, folder)
     pairs = pairs_in(names, folder)
     used = [n for pair in pairs.values() for n in pair]

@@ -532,9 +532,10 @@ def state_of(file: Path) -> str:
 # %% ../nbs/07_records.ipynb #verify-all
 def _is_model_of(file: Path, run: Path) -> bool:
     "Whether a whole file of tensors holds the networks of a run's checkpoint, and nothing else of it."
-    if not run.exists() or _tensor_state(run) != "whole": return True  # then it's the checkpoint that is named
+    try: _, whole, proven = read_tensors(run)
+    except (FileNotFoundError, Corrupt): return True  # then it's the checkpoint that is named
+    if not proven: return True
     head, model, _ = read_tensors(file)
-    whole = read_tensors(run)[1]
     if "chain" in head or model.keys() != {k for k in whole if k.startswith("rule.")}: return False  # a checkpoint
     return all(torch.equal(t.nan_to_num(), whole[k].nan_to_num()) for k, t in model.items())
 
@@ -557,21 +558,21 @@ def _found(file: Path) -> str:
 # %% ../nbs/07_records.ipynb #verify-below
 _OF_A_CELL = ("checkpoint.safetensors", "model.safetensors", "results.csv", "checks.csv")
 
-def _in_table(cell: Path) -> bool:
-    "Whether the tables of a cell's study have rows of its networks; those of an interrupted one don't yet."
-    table, about = cell.parents[1] / "results.csv", json.loads(read_bytes(cell / "cell.json"))
-    if not table.exists(): return False
+def _in_tables(study: Path) -> set[tuple]:
+    "(cell, seed) of the networks that a study's tables have rows of; an interrupted one has none of the last yet."
+    if not (table := study / "results.csv").exists(): return set()
     rows = read_csv(read_bytes(table))
-    if not {"cell", "seed"} <= set(rows): return False
-    return rows.seed[rows.cell == cell.name.partition("+seeds")[0]].isin(about.get("seeds", [])).any()
+    return set(zip(rows.cell, rows.seed)) if {"cell", "seed"} <= set(rows) else set()
 
 def _of_cells(folder: Path) -> set[Path]:
     "The files that finished cells below a folder have, and that their study has of each of them."
-    cells, found = {f.parent for f in folder.rglob("cell.json")}, set()
+    cells, found, told = {f.parent for f in folder.rglob("cell.json")}, set(), functools.cache(_in_tables)
     for c in cells:
         found |= {c / name for name in _OF_A_CELL}
         with contextlib.suppress(CannotRead, ValueError, TypeError, AttributeError):  # those are named themselves
-            if c.parent.name == "cells" and _in_table(c): found.add(c.parents[1] / "models" / f"{c.name}.safetensors")
+            key, seeds = c.name.partition("+seeds")[0], json.loads(read_bytes(c / "cell.json")).get("seeds", [])
+            shown = c.parent.name == "cells" and told(c.parents[1]) & {(key, s) for s in seeds}
+            if shown: found.add(c.parents[1] / "models" / f"{c.name}.safetensors")
     return found
 
 # %% ../nbs/07_records.ipynb #verify-folder

@@ -30,22 +30,19 @@ from .workers import Lost, NoWorkers, checked_place, spread
 # %% ../nbs/62_study.ipynb #folder
 _GROWS = ("rules", "tasks", "classes", "hidden", "seeds", "perturbations", "mediators")  # adds, and changes nothing
 
-def _refuse_other_version(file: Path):
+def _refuse_other_version(folder: Path, version: str):
     "Nothing is added to the study of another version, and its tables aren't taken for those of this one."
-    try: version = json.loads(read_bytes(file)).get("version", "an older version")
-    except (ValueError, AttributeError, RecursionError): return
     if version != __version__:
-        raise BadInput(f"{file.parent} holds a study of bioplaus {version}; this is {__version__}, which may compute "
+        raise BadInput(f"{folder} holds a study of bioplaus {version}; this is {__version__}, which may compute "
                        "other numbers. Choose another folder (--out), or delete this one.")
 
 def _read_study(file: Path) -> tuple[dict, dict]:
     "(settings, versions of what it was begun with) in `study.json`."
     text, proven = proved(file)  # first, for a version that was changed is no other version
-    _refuse_other_version(file)
     try: saved = dict(json.loads(text))
     except (ValueError, TypeError, RecursionError) as e:
         raise Corrupt(f"{file} can't be read ({type(e).__name__}).") from e
-    saved.pop("version", None)
+    _refuse_other_version(file.parent, saved.pop("version", "an older version"))
     if not proven: say(f"{file.parent} is unproven: there is no checksum of {file.name}. It is taken as it is.")
     return saved, saved.pop("versions", {})
 
