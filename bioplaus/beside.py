@@ -13,13 +13,13 @@ import pandas as pd, torch
 from matplotlib.figure import Figure
 from torch import Tensor
 from . import __version__
-from .attacks import checks_table, red_line
+from .attacks import checks_table
 from .core import BadInput, as_path, sweep
 from .data import Task
 from .plots import cka_heatmap, rdm_strip
 from .records import checksum, renewed, stored
 from .report import (_answer_figures, _defined, _healthy, _html_table, _image, _kept, _note, _page, _panels,
-                             _rsa_figure, _seen_classes, perturbed_figures)
+                             _rsa_figure, _seen_classes, _warnings, perturbed_figures)
 from .representations import Activities, activities, layer_names, rdm
 from .robustness import curves, named_rules, robustness_suite, suite_checks, summary, summary_table
 from .shown import perturbation
@@ -130,9 +130,8 @@ def _robust(out: Path, results: pd.DataFrame, models: dict) -> str:
 
 def _believed(checks: pd.DataFrame) -> str:
     if checks.empty: return ""
-    line = red_line(checks)
-    red = f'<p class="red">{html.escape(line)}</p>' if line else ""
-    return f"<h2>May that be believed?</h2>{red}{_note(CHECKED)}{_html_table(checks_table(checks))}"
+    told = "".join(_warnings(checks).values())
+    return f"<h2>May that be believed?</h2>{told}{_note(CHECKED)}{_html_table(checks_table(checks))}"
 
 def _seen_inside(out: Path, drawn: dict, names: list, **values) -> str:
     parts = ["<h2>What are they like inside?</h2>"]

@@ -685,7 +685,7 @@ def _study(settings: dict, out: Path, as_json: bool, tune: bool, tensorboard: bo
     if tensorboard: write_events(outcome.history, out / "logs")
     record = {"out": str(out), "report": page and str(page), "seeds": len(outcome.study.each_seed),
               "seconds": round(time.perf_counter() - start, 1), "clean_test_accuracy": _clean_rows(outcome.results),
-              "findings": what_is_said(outcome), "failures": outcome.failures.to_dict("records"),
+              "findings": what_is_said(outcome) if as_json else [], "failures": outcome.failures.to_dict("records"),
               "trouble": outcome.trouble.to_dict("records")}
     answer(f"{text_report(outcome)}\n\n{_where_to_look(out, page, record['seconds'])}", record, as_json)
     if lost:

@@ -574,13 +574,17 @@ def _attacks(t: _OfTask, names: list[str]) -> str:
     start = f"<p>{html.escape(said)}</p>" * bool(said)
     return start + _under(t, "attacks", names) + _checked(t)
 
+def _warnings(checks: pd.DataFrame) -> dict[str, str]:
+    "A paragraph on checks that failed, and one on those that failed by a hair, by class; those that there are."
+    said = {"red": red_line(checks), "hair": red_line(checks, grave=False)}
+    return {kind: f'<p class="{kind}">{html.escape(line)}</p>' for kind, line in said.items() if line}
+
 def _checked(t: _OfTask) -> str:
     "The checks against gradient masking; a failure is in red unless it is by a hair."
     if "checks" not in t.tables: return _note("The attacks of this study were not checked for gradient masking.")
-    red, hair = (red_line(t.checks, grave) for grave in (True, False))
-    parts = [f'<p class="{kind}">{html.escape(line)}</p>' for kind, line in (("red", red), ("hair", hair)) if line]
-    how = "some failed" if red else "some failed by a hair" if hair else "none failed"
-    return "".join(parts) + _folded(f"Checks against gradient masking: {how}",
+    told = _warnings(t.checks)
+    how = "some failed" if "red" in told else "some failed by a hair" if told else "none failed"
+    return "".join(told.values()) + _folded(f"Checks against gradient masking: {how}",
                                     _note(CHECKED) + _html_table(t.tables["checks"][0]))
 
 # %% ../nbs/65_report.ipynb #html-statistics
