@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LOSSES', 'INPUTS', 'Phase', 'delta_v', 'delta_r', 'Delta', 'finished', 'one_hot', 'Loss', 'Free', 'send_down',
-           'Backprop', 'Readout', 'Teacher', 'sight', 'looked_up', 'written_out', 'fill', 'normalised', 'Rule',
-           'make_rule', 'backprop', 'register', 'rules']
+           'Backprop', 'Readout', 'Counting', 'Teacher', 'sight', 'looked_up', 'written_out', 'fill', 'normalised',
+           'Rule', 'make_rule', 'backprop', 'register', 'rules']
 
 # %% ../nbs/05_rule.ipynb #imports
 import copy, inspect, numbers, typing
@@ -138,8 +138,17 @@ class Readout(Backprop):
     "Gives the output layer its own error, sends nothing down: the teacher of a readout, which transports no weights."
     def __call__(self, rule, phases, y): phases[-1].drive = self.loss.error(phases[-1].v, y)
 
+# %% ../nbs/05_rule.ipynb #counting
+class Counting(nn.Module):
+    "A module whose buffer `step`, if it has one, stays on the CPU, where reading it makes nobody wait."
+    def _apply(self, fn, recurse=True):
+        step = self._buffers.get("step")
+        super()._apply(fn, recurse)
+        if step is not None: self._buffers["step"] = step
+        return self
+
 # %% ../nbs/05_rule.ipynb #own-weights
-class Teacher(nn.Module):
+class Teacher(Counting):
     "A teacher with weights of its own. `forward(rule, phases, y)` fills in what is taught."
     own_rate = 1.0  # at which its own `params` learn, as a multiple of their layer's rate
     def params(self, l: int) -> list[nn.Parameter]:
