@@ -13,7 +13,7 @@ __all__ = ['KINDS', 'SIZES', 'BATCH', 'REPLICAS', 'WIDE', 'WIDER', 'ROWS', 'BARS
 
 # %% ../nbs/80_bench.ipynb #imports
 import json, os, statistics, subprocess, sys, time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -129,10 +129,10 @@ def hand_epoch(
             rates.append(torch.sigmoid(v))
         error = labels - torch.softmax(v, -1)
         for W, b, r in zip(Ws[::-1], bs[::-1], rates[-2::-1]):
-            below = None if r is x else torch.ops.aten.sigmoid_backward(times(error, W, None), r)
-            W.baddbmm_(error.mT, r, alpha=lr / batch_size)
-            b.add_(error.sum(1, keepdim=True), alpha=lr / batch_size)
-            error = below
+            above = error
+            if r is not x: error = torch.ops.aten.sigmoid_backward(times(above, W, None), r)
+            W.baddbmm_(above.mT, r, alpha=lr / batch_size)
+            b.add_(above.sum(1, keepdim=True), alpha=lr / batch_size)
     @torch.no_grad()
     def epoch():
         order = torch.stack([torch.randperm(len(x)) for _ in range(S)])
@@ -142,20 +142,20 @@ def hand_epoch(
     return epoch
 
 # %% ../nbs/80_bench.ipynb #func
-def func_epoch(sizes: tuple, replicas: int, task: Task, batch_size: int, lr: float = 1e-3) -> Callable:
-    "One epoch of backprop on an ensemble, by `torch.func`."
-    nets, skeleton = [plain_network(sizes) for _ in range(replicas)], plain_network(sizes).to("meta")
+def func_epoch(sizes: tuple, replicas: int, task: Task, batch_size: int, lr: float = 1e-3, nets=None) -> Callable:
+    "One epoch of backprop on an ensemble, by `torch.func`; it gives the parameters as they are then."
+    nets, skeleton = nets or [plain_network(sizes) for _ in range(replicas)], plain_network(sizes).to("meta")
     params, _ = torch.func.stack_module_state(nets)
     x, y = (task.x_train - task.mean) / task.std, task.y_train
     def loss(p, x, y): return F.cross_entropy(torch.func.functional_call(skeleton, p, (x,)), y)
     gradient = torch.func.vmap(torch.func.grad(loss))
-    def epoch():
+    def epoch() -> dict:
         order = torch.stack([torch.randperm(len(x)) for _ in range(replicas)])
         for places in order.split(batch_size, 1):
             gradients = gradient(params, x[places], y[places])
             with torch.no_grad():
                 for name, p in params.items(): p.sub_(gradients[name], alpha=lr)
-    epoch.params = params
+        return params
     return epoch
 
 # %% ../nbs/80_bench.ipynb #jax
@@ -187,19 +187,20 @@ for _ in sys.stdin:
 
 # %% ../nbs/80_bench.ipynb #jax-process
 @contextmanager
-def jax_epoch(sizes: tuple, replicas: int, images: int, batch_size: int) -> Iterator[Callable]:
+def jax_epoch(sizes: tuple, replicas: int, images: int, batch_size: int) -> Generator[Callable]:
     "A function that lets JAX run one epoch, in a process of its own, and gives its seconds."
     if not find_spec("jax"): raise BadInput("JAX isn't installed: pip install 'bioplaus[rivals]'")
     asked = json.dumps([sizes, replicas, images, batch_size])
     quiet = {"JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
     with subprocess.Popen([sys.executable, "-c", _JAX, asked], text=True, stdin=subprocess.PIPE,
                           stdout=subprocess.PIPE, env=os.environ | quiet) as process:
+        tell, told = process.stdin, process.stdout
+        assert tell and told
         def epoch() -> float:
-            process.stdin.write("go\n")
-            process.stdin.flush()
-            return float(process.stdout.readline())
+            print("go", file=tell, flush=True)
+            return float(told.readline())
         try: yield epoch
-        finally: process.stdin.close()
+        finally: tell.close()
 
 # %% ../nbs/80_bench.ipynb #count
 class Operations(TorchDispatchMode):

@@ -25,7 +25,7 @@ from .data import Task, checked_labels, checked_pixels, trusted_pixels
 from .layers import Dense
 from .monitors import Trouble, asked_for, diagnose, exploded
 from .network import TRAINED, make_network
-from .products import Outer, choose_ways, keep_memory, ungraded
+from .products import Outer, choose_ways, keep_memory, ungraded, wants_rows_outermost
 from .records import (Corrupt, Journal, chained, fingerprint, read_bytes, read_csv, read_journal, read_tensors,
                               say, state, stored, versions, write_tensors)
 from .rule import LOSSES, Rule, Teacher, fill, make_rule
@@ -494,17 +494,18 @@ def load_run(
 # %% ../nbs/22_training.ipynb #batches
 GATHERED = 2**21 # bytes of images that are fetched at a time, at least one batch: what a core's cache holds
 
-def _batches(x: Tensor, y: Tensor, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    "Images (S, N, pixels) and labels (S, N) of one batch after the other; small ones are fetched several at once."
+def _batches(x: Tensor, y: Tensor, order: Tensor, size: int, outermost=False) -> Iterator[tuple[Tensor, Tensor]]:
+    "Images (S, N, pixels) and labels (S, N) of batch after batch; small ones are fetched several at once."
     many = max(1, min(16, GATHERED // (len(order) * size * x[0].nbytes)))
     for part in order.split(size * many, dim=1):
         whole = part.shape[1] // size
         for some, n in ((part[:, :whole * size], size), (part[:, whole * size:], part.shape[1] - whole * size)):
             if not n or not some.shape[1]: continue
-            places = some.unflatten(1, (-1, n)).transpose(0, 1)  # (batches, S, N)
+            places = some.unflatten(1, (-1, n)).permute((1, 2, 0) if outermost else (1, 0, 2))  # (batches, S, N)
             flat = places.reshape(-1)
             # several times faster than x[places]
             xs, ys = (t.index_select(0, flat).unflatten(0, places.shape) for t in (x, y))
+            if outermost: xs, ys = xs.transpose(1, 2), ys.transpose(1, 2)
             yield from zip(xs.unbind(), ys.unbind())
 
 def chosen_products(rule: Rule, rows: int):
@@ -534,7 +535,8 @@ def train_epoch(
     order = torch.stack(orders).to(y.device)
     if shown is not None: order = shown[order]
     noise = [stream(s, "augment", epoch) for s in settings.seeds]
-    for xs, ys in _batches(x, y, order, settings.batch_size):
+    outermost = wants_rows_outermost(rule.net.weights[0].shape, settings.batch_size)
+    for xs, ys in _batches(x, y, order, settings.batch_size, outermost):
         if augment is None: rule.learn(xs, ys, step)
         else: rule(augment(rule, xs, ys, noise), ys, step)
         tick()

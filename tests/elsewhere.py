@@ -1,5 +1,5 @@
-"""A device that stands in for a GPU where there is none. Its tensors hold their numbers on the CPU, but say that they are
-elsewhere, refuse to be mixed with tensors that are not, and count how often somebody waits for a number of theirs.
+"""A device that stands in for a GPU where there is none. Its tensors hold their numbers on the CPU, but say that they
+are elsewhere, refuse to be mixed with tensors that are not, and count how often somebody waits for a number of theirs.
 """
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
@@ -25,6 +25,7 @@ class Elsewhere(torch.Tensor):
     def __init__(self, held): self.held = held.detach()
     def __repr__(self): return f"Elsewhere({self.held})"
     def tolist(self): return here(self).tolist()
+    def new_tensor(self, data, **kind): return torch.tensor(data, **({"dtype": self.dtype} | kind)).to(DEVICE)
 
     @classmethod
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None): return run(func, args, kwargs or {})

@@ -114,25 +114,31 @@ MEASURES = {
 }
 
 
+@pytest.fixture(scope="module")
+def both(task):
+    "The same run on each device."
+    runs = [trained("fa", task)]
+    with StandIn(): runs.append(trained("fa", moved(task)))
+    return runs
+
+
+def on_each(both, task, measure):
+    "What `measure` of (run, images, labels) gives here, and elsewhere."
+    near, far = both
+    near.task = task
+    found = [numbers(measure(near, task.x_test[:40], task.y_test[:40]))]
+    with StandIn():
+        far.task = moved(task)
+        found.append(numbers(measure(far, far.task.x_test[:40], far.task.y_test[:40])))
+    return found
+
+
 @pytest.mark.parametrize("name", MEASURES)
-def test_a_measure_is_elsewhere_what_it_is_here(name, task):
-    found = []
-    for mode in (None, StandIn()):
-        with mode or warnings.catch_warnings():
-            mine = task if mode is None else moved(task)
-            run = trained("fa", mine)
-            run.task = mine
-            found.append(numbers(MEASURES[name](run, mine.x_test[:40], mine.y_test[:40])))
-    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-3, equal_nan=True)
+def test_a_measure_is_elsewhere_what_it_is_here(name, both, task):
+    assert_close(*on_each(both, task, MEASURES[name]), rtol=1e-3, atol=1e-3, equal_nan=True)
 
 
 @pytest.mark.parametrize("name", sorted(known()))
-def test_a_perturbation_is_elsewhere_what_it_is_here(name, task):
-    found = []
-    for mode in (None, StandIn()):
-        with mode or warnings.catch_warnings():
-            mine = task if mode is None else moved(task)
-            run = trained("backprop", mine)
-            perturb = perturbation(name, (8, 8))
-            found.append(evaluate(run.rule, mine.x_test[:20], mine.y_test[:20], perturb)["loss"])
-    assert_close(found[0], here(found[1]), rtol=1e-3, atol=1e-3, equal_nan=True)
+def test_a_perturbation_is_elsewhere_what_it_is_here(name, both, task):
+    def loss(run, x, y): return evaluate(run.rule, x[:20], y[:20], perturbation(name, (8, 8)))["loss"]
+    assert_close(*on_each(both, task, loss), rtol=1e-3, atol=1e-3, equal_nan=True)

@@ -7,7 +7,7 @@ from bioplaus.core import cards
 from bioplaus.network import MLP
 from bioplaus.products import WAYS, choose_ways, ways_here
 from bioplaus.rule import make_rule
-from bioplaus.training import make_optimizer, stepper
+from bioplaus.training import _batches, make_optimizer, stepper
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -76,3 +76,14 @@ def test_each_way_to_multiply_teaches_alike(name, way, monkeypatch):
     mine.learn(*batch, own_step)
     for a, b in zip(exact.parameters(), mine.parameters()): assert_close(a, b, rtol=1e-4, atol=1e-5)
     assert way in WAYS
+
+
+@pytest.mark.parametrize("size", [4, 7])
+def test_batches_are_the_same_however_they_are_fetched(size):
+    x, y, order = torch.rand(30, 5), torch.arange(30), torch.stack([torch.randperm(30) for _ in range(3)])
+    one_by_one = [(x[places], y[places]) for places in order.split(size, 1)]
+    for outermost in (False, True):
+        fetched = list(_batches(x, y, order, size, outermost))
+        assert len(fetched) == len(one_by_one)
+        for (xs, ys), (a, b) in zip(fetched, one_by_one): assert torch.equal(xs, a) and torch.equal(ys, b)
+        assert fetched[0][0].transpose(0, 1).is_contiguous() == outermost
