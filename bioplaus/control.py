@@ -20,7 +20,7 @@ from .feedback import DirectFeedback
 from .hebbian import Hebb, oja
 from .network import MLP, State, passes
 from .products import mean_outer, project
-from .rule import LOSSES, Delta, Loss, Rule, Teacher, one_hot
+from .rule import LOSSES, Counting, Delta, Loss, Rule, Teacher, one_hot
 
 # %% ../nbs/14_control.ipynb #controller
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def _check_controller(c: Controller):
         raise BadInput("a controller without integral (tau=inf) and without gain does nothing; give it a gain.")
 
 # %% ../nbs/14_control.ipynb #fixed
-class Fixed(nn.Module):
+class Fixed(Counting):
     "Feedback weights that are the transposed products of the initial forward weights, and stay."
     def __init__(self, net: MLP):
         super().__init__()

@@ -111,7 +111,7 @@ class SignFeedback(Feedback):
 # %% ../nbs/13_feedback.ipynb #kp
 def delta_decay(drive, pre_taught, W, decay=0.001, sites=1):
     "⟨(v* − v̂) r₋*ᵀ⟩ − λ W"
-    return (sites * mean_outer(drive, pre_taught)).minus_own(decay)
+    return mean_outer(drive, pre_taught, sites).minus_own(decay)
 
 class KolenPollack(Feedback):
     "Feedback weights that change as the forward weights do (Kolen & Pollack 1994; Akrout et al. 2019)."

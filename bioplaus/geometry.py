@@ -129,13 +129,14 @@ class Geometry:
 
     def __call__(self, run) -> dict[str, Tensor]:
         found = {}
-        for l, a in enumerate(list(activities(run.rule, self.x).values())[1:], 1):
+        x = self.x.to(run.rule.net.weights[0].device)
+        for l, a in enumerate(list(activities(run.rule, x).values())[1:], 1):
             fine = a.isfinite().all(-1).all(-1)
             fine &= ~unvaried(a).flatten(1).all(-1)
             mine = dict.fromkeys(("within", "between", "ratio", "dimensions"))
-            if fine.any(): mine |= contrast(a[fine], self.y) | {"dimensions": participation_ratio(a[fine])}
+            if fine.any(): mine |= contrast(a[fine], self.y.to(a.device)) | {"dimensions": participation_ratio(a[fine])}
             for k, m in mine.items():
-                found[f"{k}_{l}"] = torch.full((len(a),), torch.nan, dtype=torch.float64)
+                found[f"{k}_{l}"] = torch.full((len(a),), torch.nan, dtype=torch.float64, device=a.device)
                 if m is not None: found[f"{k}_{l}"][fine] = m.double()
             found[f"collapsed_{l}"] = (~fine).double()
         return found

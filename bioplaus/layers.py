@@ -21,9 +21,11 @@ class Activation:
     "An activation φ with its derivative φ′."
     f: Callable[[Tensor], Tensor]                    # v → r
     df: Callable[[Tensor, Tensor], Tensor] | None    # v, r → φ′(v); None where φ mixes units
+    back: Callable | None = None                     # e, v, r → e ∘ φ′(v), where PyTorch has that in one pass
 
     def pull(self, e: Tensor, v: Tensor, r: Tensor) -> Tensor:
         "An error of r as an error of v: e ∘ φ′, or by autograd where φ mixes units."
+        if self.back: return self.back(e, v, r)
         if self.df: return e * self.df(v, r)
         with torch.enable_grad():
             start = v.detach().requires_grad_()
@@ -40,11 +42,15 @@ _NO_SLOPE = ("this rule sends errors through the activation of the units, and th
              "belongs to each unit alone): give Activation(f, df) with df(v, r) → φ′(v), or choose another activation.")
 
 # %% ../nbs/03_layers.ipynb #activations
+_aten = torch.ops.aten
+_sigmoid_back, _tanh_back = _aten.sigmoid_backward.default, _aten.tanh_backward.default
+
 ACTIVATIONS = {
-    "sigmoid": Activation(torch.sigmoid, lambda v, r: r * (1 - r)),
-    "tanh": Activation(torch.tanh, lambda v, r: 1 - r * r),
-    "relu": Activation(torch.relu, lambda v, r: (v > 0).to(v.dtype)),
-    "leaky-relu": Activation(lambda v: F.leaky_relu(v, 0.01), lambda v, r: 0.01 + 0.99 * (v > 0).to(v.dtype)),
+    "sigmoid": Activation(torch.sigmoid, lambda v, r: r * (1 - r), lambda e, v, r: _sigmoid_back(e, r)),
+    "tanh": Activation(torch.tanh, lambda v, r: 1 - r * r, lambda e, v, r: _tanh_back(e, r)),
+    "relu": Activation(torch.relu, lambda v, r: (v > 0).to(v.dtype), lambda e, v, r: _aten.threshold_backward(e, v, 0)),
+    "leaky-relu": Activation(lambda v: F.leaky_relu(v, 0.01), lambda v, r: 0.01 + 0.99 * (v > 0).to(v.dtype),
+                             lambda e, v, r: _aten.leaky_relu_backward(e, v, 0.01, False)),
     "elu": Activation(F.elu, lambda v, r: torch.where(v > 0, 1.0, r + 1)),
     "softplus": Activation(F.softplus, lambda v, r: torch.sigmoid(v)),
     "identity": Activation(lambda v: v, lambda v, r: torch.ones_like(v)),
@@ -104,8 +110,18 @@ class _Questions(nn.Module):
         "The error of the rates below, (S, R₋, out₋), for an error `e` of v, (S, R, out), sent through `W`."
         raise NotImplementedError(f"{type(self).__name__} doesn't say what comes down: define down(e, seen, W=None).")
 
+# %% ../nbs/03_layers.ipynb #layer-parts
+class _Parts(_Questions):
+    "Weights and biases, found in a third of the time that nn.Module takes."
+    @property
+    def W(self) -> nn.Parameter: return self._parameters["W"]
+    @property
+    def b(self) -> nn.Parameter | None: return self._parameters["b"]
+
+    def __getstate__(self): return {k: v for k, v in super().__getstate__().items() if k != "_looked"}
+
 # %% ../nbs/03_layers.ipynb #layer
-class Layer(_Questions):
+class Layer(_Parts):
     "S replicas of one set of synapses: weights W (S, out, fan) and biases b (S, out). A kind says how they are wired."
     sites = 1  # places at which each unit stands
 
@@ -119,8 +135,9 @@ class Layer(_Questions):
         super().__init__()
         check_memory(4 * replicas * out * fan, f"a layer of {out} × {fan} synapses in {replicas} replicas",
                      "Take a smaller one, or fewer seeds.")
-        self.W = nn.Parameter(torch.empty(replicas, out, fan))
-        self.b = nn.Parameter(torch.zeros(replicas, out)) if bias else None
+        # not by `register_parameter`, which would take the properties for something else of these names
+        self._parameters["W"] = nn.Parameter(torch.empty(replicas, out, fan))
+        self._parameters["b"] = nn.Parameter(torch.zeros(replicas, out)) if bias else None
         self.between = between
         self.takes, self.gives = fan, out  # how many rates below and above, over all sites
 
@@ -133,8 +150,19 @@ class Layer(_Questions):
 # %% ../nbs/03_layers.ipynb #dense
 class Dense(Layer):
     "Every unit has a synapse from every rate below: v = W r₋ + b."
+    _looked: tuple = None, None, 0, 0, ()  # weights, biases, where each lies, and how a product looks at both
+
     def up(self, pre, W=None, b=None):
-        return affine(pre, self.W, self.b) if W is None else affine(pre, W, b)
+        if W is not None: return affine(pre, W, b)
+        W, b, seen = self.W, self.b, self._looked
+        if torch.is_grad_enabled() or pre.dim() != 3: return affine(pre, W, b)
+        here = W is seen[0] and b is seen[1] and W.data_ptr() == seen[2] and (b is None or b.data_ptr() == seen[3])
+        return product(pre, *(seen[4] if here else self._look(W, b)))
+
+    def _look(self, W: Tensor, b: Tensor | None) -> tuple:
+        both = W.mT, None if b is None else b.unsqueeze(-2)
+        if type(W) is nn.Parameter: self._looked = W, b, W.data_ptr(), 0 if b is None else b.data_ptr(), both
+        return both
 
     def down(self, e, seen, W=None):
         return seen.back(product(e, self.W if W is None else W))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .core import (LAST_SEED, MOST_SEEDS, BadInput, NETWORKS, check_memory, checked_seed, choose, made_by,
                            moved, register_network, stream, whole)
 from .data import checked_pixels
-from .layers import ACTIVATIONS, INITS, Activation, Dense, Seen
+from .layers import ACTIVATIONS, INITS, Activation, Dense, Layer, Seen
 
 # %% ../nbs/04_network.ipynb #sizes
 def _checked_sizes(sizes) -> tuple[int, ...]:
@@ -39,7 +39,7 @@ def _checked_seeds(seed, replicas: int) -> list[int]:
 # %% ../nbs/04_network.ipynb #older
 class _ReadsOlder(nn.Module):
     "A network that reads what older versions wrote."
-    layers: nn.ModuleList
+    layers: tuple[Layer, ...]
 
     def _load_from_state_dict(self, state: dict, prefix: str, *args):
         for l in range(self.depth):
@@ -86,6 +86,8 @@ def _checked_stack(layers) -> nn.ModuleList:
                            "they must be as many.")
     return nn.ModuleList(layers)
 
+_HIDDEN = [name for name, a in ACTIVATIONS.items() if a.df]
+
 # %% ../nbs/04_network.ipynb #network
 class Network(_Stack):
     "Layers on one another, in as many replicas as there are seeds; replica s is the network of its own seed alone."
@@ -98,12 +100,12 @@ class Network(_Stack):
         normalise: tuple | None = None, # (mean, std) of the pixels; None: left to whoever trains it
     ):
         super().__init__()
-        self.layers, self.init, self.normalise = _checked_stack(layers), init, normalise
+        self.init, self.normalise, self._modules["layers"] = init, normalise, _checked_stack(layers)
+        self.__dict__["layers"] = tuple(layers)  # nn.Module finds the list last, and is slow to go through it
         self.replicas, self.bias = len(layers[0].W), layers[0].b is not None
         self.seeds = _checked_seeds(seed, self.replicas)
         self.act = act if isinstance(act, str) else "custom"
-        hidden = [name for name, a in ACTIVATIONS.items() if a.df]
-        self.activation = ACTIVATIONS[choose(act, hidden, "activation")] if isinstance(act, str) else act
+        self.activation = ACTIVATIONS[choose(act, _HIDDEN, "activation")] if isinstance(act, str) else act
         scheme = INITS[choose(init, INITS, "init scheme")]
         for s, seed in enumerate(self.seeds):
             g = stream(seed, "init")

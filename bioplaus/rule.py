@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['LOSSES', 'INPUTS', 'Phase', 'delta_v', 'delta_r', 'Delta', 'finished', 'one_hot', 'Loss', 'Free', 'send_down',
-           'Backprop', 'Readout', 'Teacher', 'sight', 'looked_up', 'written_out', 'fill', 'normalised', 'Rule',
-           'make_rule', 'backprop', 'not_taught', 'teaching', 'register', 'rules']
+           'Backprop', 'Readout', 'Counting', 'Teacher', 'sight', 'looked_up', 'written_out', 'fill', 'normalised',
+           'Rule', 'make_rule', 'backprop', 'not_taught', 'teaching', 'register', 'rules']
 
 # %% ../nbs/05_rule.ipynb #imports
 import copy, inspect, numbers, typing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch, torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from .core import BadInput, choose, find_rule, made_by, moved, real, register, r
 from .data import checked_pixels
 from .layers import ACTIVATIONS, Activation, Layer, Seen
 from .network import Network, State, passes, warn_of_raw_pixels
-from .products import Outer, mean_outer
+from .products import Outer, mean_outer, ungraded
 
 _all_ = ["register", "rules"]  # what a notebook that adds a rule needs, in one import
 
@@ -61,11 +62,11 @@ class Phase(_Values):
 # %% ../nbs/05_rule.ipynb #delta
 def delta_v(drive, pre_taught, sites=1):
     "⟨(v* − v̂) r₋*ᵀ⟩"
-    return sites * mean_outer(drive, pre_taught)
+    return mean_outer(drive, pre_taught, sites)
 
 def delta_r(post_taught, post_hat, pre_taught, sites=1):
     "⟨(r* − φ(v̂)) r₋*ᵀ⟩"
-    return sites * mean_outer(post_taught - post_hat, pre_taught)
+    return mean_outer(post_taught - post_hat, pre_taught, sites)
 
 def Delta(
     on: str = "v", # compare pre-activations ("v") or rates ("r"; weights each unit by its slope φ′)
@@ -84,7 +85,15 @@ def one_hot(
     like: Tensor, # (S, N, classes), for shape and type
 ) -> Tensor:
     "Labels as rows of zeros with a single one."
-    return torch.zeros_like(like).scatter_(-1, y.expand(like.shape[:-1])[..., None], 1.0)
+    shape = like.shape
+    if y.dim() + 1 != len(shape): y = y.expand(shape[:-1])
+    if shape[-1] <= 1024 and type(like) is Tensor: return torch.embedding(_rows(shape[-1], like.dtype, like.device), y)
+    return torch.zeros_like(like).scatter_(-1, y.unsqueeze(-1), 1.0)
+
+@lru_cache(32)
+def _rows(classes: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    "The row of each label, made once."
+    with torch.inference_mode(False): return torch.eye(classes, dtype=dtype, device=device)
 
 @dataclass(frozen=True)
 class Loss:
@@ -110,10 +119,11 @@ def send_down(
     weights: list | None = None, # of layers 2, 3, ..., in place of their own
 ):
     "Fill in the drive of each layer from that of the layer above, sent down through its weights and the slope φ′."
-    for l in reversed(range(1, len(phases))):
+    layers, hidden = rule.layers, rule.hidden
+    for l in range(len(phases) - 1, 0, -1):
         above, below = phases[l], phases[l - 1]
-        e = rule.layers[l].down(above.drive, above.seen, weights and weights[l - 1])
-        below.drive = rule.hidden.pull(e, below.v, below.post)
+        e = layers[l].down(above.drive, above.seen, weights and weights[l - 1])
+        below.drive = hidden.pull(e, below.v, below.post)
 
 class Backprop:
     "Sends the output's error down through the transposed forward weights."
@@ -128,8 +138,17 @@ class Readout(Backprop):
     "Gives the output layer its own error, sends nothing down: the teacher of a readout, which transports no weights."
     def __call__(self, rule, phases, y): phases[-1].drive = self.loss.error(phases[-1].v, y)
 
+# %% ../nbs/05_rule.ipynb #counting
+class Counting(nn.Module):
+    "A module whose buffer `step`, if it has one, stays on the CPU, where reading it makes nobody wait."
+    def _apply(self, fn, recurse=True):
+        step = self._buffers.get("step")
+        super()._apply(fn, recurse)
+        if step is not None: self._buffers["step"] = step
+        return self
+
 # %% ../nbs/05_rule.ipynb #own-weights
-class Teacher(nn.Module):
+class Teacher(Counting):
     "A teacher with weights of its own. `forward(rule, phases, y)` fills in what is taught."
     own_rate = 1.0  # at which its own `params` learn, as a multiple of their layer's rate
     def params(self, l: int) -> list[nn.Parameter]:
@@ -148,6 +167,8 @@ class Teacher(nn.Module):
         return {}
 
 # %% ../nbs/05_rule.ipynb #rule-helpers
+def _modules(things: list) -> list[nn.Module]: return [p for p in things if isinstance(p, nn.Module)]
+
 def _per_layer(plasticity, depth: int) -> list:
     "One plasticity for each layer, with a state of its own if it has any."
     if not isinstance(plasticity, (list, tuple)): plasticity = [plasticity] * depth
@@ -172,7 +193,14 @@ def sight(plasticity) -> tuple[str, ...]:
 # %% ../nbs/05_rule.ipynb #change-helpers
 def looked_up(phase: Phase, names, W: Tensor) -> dict:
     "The values of `names` at one layer; where nothing is taught, the drive is zero."
-    given = {n: W if n == "W" else getattr(phase, n) for n in names}
+    given = {}
+    for n in names:
+        given[n] = value = W if n == "W" else getattr(phase, n)
+        if value is None: return _completed({n: W if n == "W" else getattr(phase, n) for n in names}, phase)
+    return given
+
+def _completed(given: dict, phase: Phase) -> dict:
+    "What is `given`, where something is missing."
     if "drive" in given and phase.drive is None:
         if phase.clamped is not None:
             raise BadInput("the teacher holds r* itself, so there is no drive v* − v̂; "
@@ -183,10 +211,11 @@ def looked_up(phase: Phase, names, W: Tensor) -> dict:
         raise BadInput(f"the plasticity asks for {missing}, and the teacher doesn't provide it.")
     return given
 
+# %% ../nbs/05_rule.ipynb #asked
 def _asked(plasticity: Callable, l: int, phase: Phase, names, W: Tensor) -> Outer | Tensor:
     "What the plasticity of layer `l` asks of weights `W`."
     change = plasticity(**looked_up(phase, names, W))
-    if getattr(change, "shape", None) == W.shape: return change
+    if isinstance(change, (Outer, Tensor)) and change.shape == W.shape: return change
     what = f"a change of shape {tuple(change.shape)}" if isinstance(change, (Tensor, Outer)) else repr(change)
     raise BadInput(f"the plasticity of layer {l + 1} returned {what} for weights of shape {tuple(W.shape)}. "
                    "(Biases are weights from one unit that is always 1.)")
@@ -232,11 +261,11 @@ class _Held(nn.Module):
         return self
 
     @property
-    def layers(self) -> list[Layer]: return self.net.layers
+    def layers(self) -> tuple[Layer, ...]: return self.net.layers
     @property
     def acts(self) -> list[Activation]:
         "The activation of each layer, with the rule's own for hidden units."
-        return [self.hidden] * (self.net.depth - 1) + [self.output]
+        return [self.hidden] * (len(self.net.layers) - 1) + [self.output]
 
 # %% ../nbs/05_rule.ipynb #answers-parts
 class _Answers(_Held):
@@ -270,7 +299,7 @@ class _Taught(_Answers):
     def phases(self, z: Tensor, y: Tensor) -> list[Phase]:
         "One `Phase` for each layer: a free pass over what the network is shown, then the teacher."
         phases = [Phase(s.seen.pre, s.v, s.r, act.f, bias=layer.b, seen=s.seen, sites=layer.sites)
-                  for s, act, layer in zip(self.free(z, learn=True), self.acts, self.layers)]
+                  for s, act, layer in zip(self.free(z, learn=True), self.acts, self.net.layers)]
         self.teacher(self, phases, y)
         return phases
 
@@ -278,34 +307,45 @@ class _Taught(_Answers):
         "The phases of each weight step on a batch, one after the other; most rules take one step."
         yield self.phases(z, y)
 
-# %% ../nbs/05_rule.ipynb #learns
-class _Learns(_Taught):
-    "The part of a `Rule` that learns."
+# %% ../nbs/05_rule.ipynb #bias-change
+class _Biases(_Taught):
+    "The part of a `Rule` that asks for the change of biases."
     plasticity: list
     bias_plasticity: list
     sight: list
+    fitting: list
     learns_bias: bool
 
-    def change(self, l: int, phase: Phase, W: Tensor) -> Outer | Tensor:
-        "What layer `l`'s plasticity asks of weights `W`: the layer's own, or others that learn alike."
-        return _asked(self.plasticity[l], l, phase, self.sight[l], W)
-
-    def _bias_change(self, l: int, phase: Phase, change, b: Tensor) -> Tensor:
-        "The change of biases: read off the weights' factors, or asked for with a unit that is always 1 below."
-        if isinstance(change, Outer) and (read := change.of_one(b)) is not None: return read
+    def _bias_change(self, l: int, phase: Phase, b: Tensor) -> Tensor:
+        "The change of biases: asked for with a unit that is always 1 below."
         one, W = phase.v_hat.new_ones(*phase.v_hat.shape[:-1], 1), b.unsqueeze(-1)
         finished = phase.change and (phase.change[1].unsqueeze(-1),)
         from_one = replace(phase, pre=one, pre_taught=one, change=finished)
         return written_out(_asked(self.bias_plasticity[l], l, from_one, self.sight[l], W), W).squeeze(-1)
 
+# %% ../nbs/05_rule.ipynb #learns
+class _Learns(_Biases):
+    "The part of a `Rule` that learns."
+    def change(self, l: int, phase: Phase, W: Tensor) -> Outer | Tensor:
+        "What layer `l`'s plasticity asks of weights `W`: the layer's own, or others that learn alike."
+        if self.fitting[l] is not W:
+            change, self.fitting[l] = _asked(self.plasticity[l], l, phase, self.sight[l], W), W
+            return change
+        return self.plasticity[l](**looked_up(phase, self.sight[l], W))
+
     def changes(self, phases: list[Phase]) -> dict[nn.Parameter, Outer | Tensor]:
         "What a batch asks of every parameter that learns, {parameter: change}."
         found = {}
-        for l, (phase, layer) in enumerate(zip(phases, self.layers)):
+        for l, (phase, layer) in enumerate(zip(phases, self.net.layers)):
             if self.plasticity[l] is None: continue
-            found[layer.W] = change = self.change(l, phase, layer.W)
-            if self.learns_bias: found[layer.b] = self._bias_change(l, phase, change, layer.b)
-        return found | (self.teacher.changes(self, phases) if isinstance(self.teacher, Teacher) else {})
+            W = layer.W
+            found[W] = change = self.change(l, phase, W)
+            if self.learns_bias:
+                read = change.of_one() if isinstance(change, Outer) else None  # off the factors of the weights
+                b = layer.b
+                found[b] = self._bias_change(l, phase, b) if read is None else read
+        teacher = self.teacher
+        return found | teacher.changes(self, phases) if isinstance(teacher, Teacher) else found
 
 # %% ../nbs/05_rule.ipynb #groups
 def _groups(
@@ -335,7 +375,7 @@ _SHARE = ("this rule's teacher learns at a multiple of its layer's rate (own_rat
 # %% ../nbs/05_rule.ipynb #steps
 class _Steps(_Learns):
     "What trains a `Rule`: gradients for an optimiser, or changes for a step of one's own."
-    @torch.no_grad()
+    @ungraded
     def learn(self, z: Tensor, y: Tensor, apply: Callable = fill) -> Tensor:
         "`rule(x, y)` for what the network is shown; `apply` makes the changes of one weight step."
         logits = None
@@ -343,7 +383,8 @@ class _Steps(_Learns):
             if logits is not None and apply is fill: raise BadInput(_SEVERAL)
             if logits is None: logits = phases[-1].v
             changes = self.changes(phases)
-            if isinstance(self.teacher, Teacher): self.teacher.update(self, phases)
+            teacher = self.teacher
+            if isinstance(teacher, Teacher): teacher.update(self, phases)
             apply(changes)
         return logits
 
@@ -383,13 +424,13 @@ class Rule(_Steps):
         self.output = ACTIVATIONS[choose(output, ("identity", "softmax"), "output activity")]
         self.plasticity = _per_layer(plasticity, net.depth)
         self.bias_plasticity = [copy.deepcopy(p) for p in self.plasticity]
-        # their state is saved with the rule
-        self.owned = nn.ModuleList(p for p in self.plasticity + self.bias_plasticity if isinstance(p, nn.Module))
+        self.owned = nn.ModuleList(_modules(self.plasticity + self.bias_plasticity))  # their state is saved with it
         self.sight = [sight(p) for p in self.plasticity]
         self.hidden, self.inputs = hidden or net.activation, INPUTS[choose(inputs, INPUTS, "kind of input")]
         self.start, self.schedule, self.lr = start, schedule, lr
         self.normalise = net.normalise  # None: `fit` takes the task's, for this rule alone
-        self.name, self.options = "custom", {}
+        self.name, self.options, self.fitting = "custom", {}, [None] * net.depth  # weights whose shape is returned
+        self.__dict__.update(self._modules)  # found at once, where nn.Module looks last
 
     def extra_repr(self):
         teacher = getattr(self.teacher, "__name__", type(self.teacher).__name__)

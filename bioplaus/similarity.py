@@ -342,7 +342,8 @@ def cka_table(
     k = torch.cat([_kernel(a[layer], True) for a in acts.values()])
     owner = torch.tensor([i for i, a in enumerate(acts.values()) for _ in a.seeds])
     seeds = [s for a in acts.values() for s in a.seeds]
-    alike, g, counts = k @ k.mT, stream(seed, "bootstrap"), [len(a.seeds) for a in acts.values()]
+    # seeds are drawn on the CPU, where there is a number for each pair of networks
+    alike, g, counts = (k @ k.mT).cpu(), stream(seed, "bootstrap"), [len(a.seeds) for a in acts.values()]
     weights = [torch.ones(len(k), dtype=k.dtype)] + [_seed_draw(owner, seeds, g) for _ in range(draws)]
     found = torch.stack([_blocks(alike, owner, seeds, w) for w in weights])[None]
     variance = lambda m: m[0].var(0) * fewest / (fewest - 1)
