@@ -770,9 +770,11 @@ def follow(
 def moved(
     old: str,    # the module that had them
     names: dict, # name -> the module of this package that has it now, with a dot and its new name if it has one
+    gone: dict | None = None, # name that nothing has any more -> what does its work
 ):
     "What a module calls __getattr__, so that names which moved are still found there."
     def find(name: str):
+        if name in (gone or {}): raise AttributeError(f"{name} of {old!r} is gone; now there is {gone[name]}")
         if name not in names: raise AttributeError(f"module {old!r} has no attribute {name!r}")
         module, _, new = names[name].partition(".")
         place, new = f"bioplaus.{module}", new or name

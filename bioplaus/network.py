@@ -200,4 +200,5 @@ def warn_of_raw_pixels(net: Network):
                   "rule.shown_as(the other) shows it the same.", stacklevel=4)
 
 # %% ../nbs/04_network.ipynb #moved
-__getattr__ = moved("bioplaus.network", {"product": "products", "affine": "products", "LARGE": "products"})
+__getattr__ = moved("bioplaus.network", {"product": "products", "affine": "products"},
+                    {"LARGE": "products.choose_ways"})
