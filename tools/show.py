@@ -6,6 +6,7 @@ from fastcore.docments import docments, sig2str
 from nbdev.showdoc import BasicMarkdownRenderer
 
 MODULES = re.compile(r"(?<![\w.])(?:[a-z_]+\.)+(?=[A-Z]\w*(?:[\s|,\]\[=)]|$))")  # before the name of a type
+WIDTH = 76  # characters that a page shows in one line
 
 
 def exported(symbol):
@@ -19,7 +20,9 @@ def exported(symbol):
 def signature(symbol):
     "As `sig2str` writes it, but a class is a class."
     shown = re.sub(r":(Annotated|NoneType)\b", "", MODULES.sub("", str(sig2str(symbol))))
-    return re.sub(r"->None:$", ":", shown.replace("def ", "class ", 1)) if inspect.isclass(symbol) else shown
+    if inspect.isclass(symbol): shown = re.sub(r"->None:$", ":", shown.replace("def ", "class ", 1))
+    short = re.sub(r"\s*\n\s*", " ", shown).replace("( ", "(").replace(" )", ")")
+    return short if len(short) <= WIDTH else shown
 
 
 def text(value):
@@ -42,7 +45,8 @@ def arguments(symbol):
         default = "" if d.default is inspect.Parameter.empty else f"`{d.default!r}`".replace("|", "\\|")
         words = d.docment or next((getattr(m, "help", None) for m in getattr(d.anno, "__metadata__", ())), None)
         rows.append(f"| {name} | {text(d.anno)} | {default} | {text(words)} |")
-    return "\n".join(["| | type | default | |", "|---|---|---|---|", *rows])
+    table = "\n".join(["| | type | default | |", "|---|---|---|---|", *rows])
+    return f'<details class="arguments"><summary>Arguments</summary>\n\n{table}\n\n</details>'
 
 
 class DocsTable(BasicMarkdownRenderer):
