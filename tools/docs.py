@@ -18,6 +18,8 @@ REFERENCE = re.compile(r"(?<![\w`\[@])@((?:eq|fig)-[\w-]+)")
 ROW, CELL = re.compile(r"<tr.*?</tr>", re.S), re.compile(r"<t[hd][^>]*>.*?</t[hd]>", re.S)
 FIGURE = re.compile(r"^#\| label: (fig-[\w-]+)", re.M)
 CAPTION = re.compile(r"^#\| fig-cap: (.+)$", re.M)
+ECHO = re.compile(r"^#\| echo: (\w+)", re.M)
+BUTTON = re.compile(r"(?<=\))\{\.btn[^}]*\}")  # what makes a link a button
 NOTEBOOK = re.compile(r"\b[\w-]+\.ipynb\b")
 FENCE = re.compile(r"^```python\n.*?^```$", re.M | re.S)
 LINKED = re.compile(r"\[`([^`\]]+)`\]\([^()]*\)")
@@ -227,15 +229,17 @@ def readme_cell(cell, base):
     source = joined(cell["source"]).strip()
     if cell["cell_type"] == "markdown":
         source = re.sub(r"\]\(([\w-]+/)?(?:\d+[^\W_]*_)?([\w-]+)\.ipynb(#[\w-]+)?\)", rf"]({base}\1\2.html\3)", source)
+        source = BUTTON.sub("", source)
         return re.sub(r"\]\((images/[^)]+)\)", r"](nbs/\1)", source)
     if re.match(r"#\|\s*(hide|default_exp)", source): return None
-    caption = CAPTION.search(source)
+    caption, echo = CAPTION.search(source), ECHO.search(source)
     source = re.sub(r"^#\|.*\n", "", source, flags=re.M)  # notes to nbdev and Quarto, not to readers
     texts = [as_text(o) for o in cell.get("outputs", [])]
     parts = [f"```\n{t.rstrip()}\n```" for t in texts if t and not t.startswith("<Figure")]
     for data in (o.get("data", {}) for o in cell.get("outputs", [])):
         if "image/png" in data: parts.append(readme_figure(joined(data["image/png"]), json.loads(caption[1])))
-    return "\n\n".join([f"```python\n{source}\n```", *parts])
+    shown = [] if echo and echo[1] == "false" else [f"```python\n{source}\n```"]
+    return "\n\n".join([*shown, *parts])
 
 
 def readme_figure(image, caption):
@@ -321,6 +325,18 @@ const reach = () =>
   document.querySelectorAll(wide).forEach(e => { if (e.scrollWidth > e.clientWidth) e.tabIndex = 0; });
 addEventListener("load", reach); addEventListener("resize", reach);
 })();</script>"""
+# the list of pages shows where one is: at once, and on a phone when it is opened
+HERE = """<script>(() => {
+const list = document.querySelector("#quarto-sidebar"), here = list?.querySelector("[aria-current=page], .active");
+if (!here) return;
+const show = () => {
+  const [box, line] = [list.getBoundingClientRect(), here.getBoundingClientRect()];
+  if (line.height && (line.top < box.top || line.bottom > Math.min(box.bottom, innerHeight)))
+    list.scrollTop += line.top - box.top - box.height / 2;
+};
+addEventListener("load", show);
+new MutationObserver(() => setTimeout(show, 400)).observe(list, {attributes: true, attributeFilter: ["class"]});
+})();</script>"""
 
 
 CODE = re.compile(r'(<code class="sourceCode[^"]*">)(.*?)(</code>)', re.S)
@@ -357,7 +373,7 @@ def finish(out):
         text, up = page.read_text(encoding="utf-8"), "../" * (len(page.relative_to(out).parts) - 1)
         # as every address on the page, relative to its folder
         text = text.replace('="site_libs/katex', f'="{up}site_libs/katex')
-        for old, new in [*NAMED, ("</body>", f"{REACHABLE}</body>")]: text = text.replace(old, new)
+        for old, new in [*NAMED, ("</body>", f"{REACHABLE}{HERE}</body>")]: text = text.replace(old, new)
         text = MESSAGE.sub('<pre class="message"><code>', PICTURE.sub(marked, CODE.sub(in_lines, text)))
         page.write_text(text, encoding="utf-8")
 
