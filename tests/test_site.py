@@ -252,6 +252,63 @@ def test_search_leads_to_the_page(browser, address):
     tab.close()
 
 
+@pytest.mark.parametrize("words, page", [
+    ("install", "index.html"), ("own data", "tutorials/own_data.html"), ("learning curves", "plots.html"),
+    ("dendrites", "microcircuit.html"), ("data own your", "tutorials/own_data.html"),
+    ("layer-specific learning rates", "tutorials/twelve_questions.html"), ("noisy images", "noise.html")])
+def test_search_finds_by_words_in_any_order(words, page, browser, address):
+    tab, *_ = opened(browser, address + "index.html", 1200)
+    tab.locator("#quarto-search input, #quarto-search button").first.click()
+    tab.keyboard.type(words, delay=10)
+    tab.wait_for_selector(".search-result")
+    hits = tab.evaluate("[...document.querySelectorAll('.search-result')].map(e => e.getAttribute('href'))")
+    assert any(page in hit for hit in hits[:6]), hits[:6]
+    tab.close()
+
+
+def test_the_first_screen_answers(browser, address):
+    "A question, its answer as a picture, a button to start with, the repository; and networks that react below."
+    tab, *_ = opened(browser, address + "index.html", 1280)
+    in_sight = lambda selector: tab.locator(selector).first.evaluate("e => e.getBoundingClientRect().top") < 800
+    assert in_sight("main img") and in_sight("main a.btn") and tab.locator("nav a[href*='github.com']").count()
+    assert tab.locator(".nav-footer a[href*='github.com']").count()
+    slider = game(tab, "answers").locator("input[type=range]").first
+    before = said(tab, "answers")
+    slider.focus()
+    tab.keyboard.press("End")
+    tab.wait_for_timeout(200)
+    assert said(tab, "answers") != before
+    tab.locator("main a.btn").first.click()
+    tab.wait_for_url(re.compile("tour.html"))
+    tab.close()
+
+
+def test_what_only_tests_or_draws_is_folded(browser, address):
+    tab, *_ = opened(browser, address + "hebbian.html", 1200)
+    closed = tab.locator("main details.code-fold:not([open]) > summary").all_inner_texts()
+    assert any(re.fullmatch(r"Tests \(\d+, all pass\)", words) for words in closed) and "Code of the figure" in closed
+    lessons = tab.locator("main details.code-fold[open]").all_inner_texts()
+    assert any("def oja(" in source for source in lessons)  # what a synapse does is there to be read
+    tests = tab.locator("main details.code-fold:not([open])", has_text="all pass").first
+    tests.locator("summary").click()
+    assert "assert" in tests.inner_text()
+    tab.close()
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_the_list_of_pages_shows_where_one_is(width, browser, address):
+    tab, *_ = opened(browser, address + "attacks.html", width)
+    if width < 600:
+        tab.locator(".quarto-btn-toggle:visible, .quarto-secondary-nav button:visible").first.click()
+        tab.wait_for_timeout(1000)
+    place = tab.evaluate("""() => {
+        const [list, here] = ["#quarto-sidebar", "#quarto-sidebar [aria-current=page]"].map(s =>
+            document.querySelector(s).getBoundingClientRect())
+        return here.height && here.top >= list.top - 1 && here.bottom <= Math.min(list.bottom, innerHeight) + 1 }""")
+    assert place
+    tab.close()
+
+
 def test_answers_are_folded_and_open_from_the_keyboard(browser, address):
     tab, *_ = opened(browser, address + "hebbian.html", 390)
     folded = tab.locator("main details:not([class])")

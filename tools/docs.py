@@ -399,6 +399,7 @@ def build(source, out, base):
     # the themes ask a font server for a font; styles.css names local ones
     for css in site.out.glob("site_libs/themes/*.css"):
         css.write_text(re.sub(r"@import\s*url\([^)]*\);?", "", css.read_text(encoding="utf-8")), encoding="utf-8")
+    shutil.copy(ROOT / "tools" / "search.js", site.out / "site_libs" / "fuse" / "fuse.min.js")
     replace(site.out, out)
     return [w for w in site.warnings if "html-math-method is ignored" not in w]  # maths is drawn by KaTeX in any case
 
