@@ -28,5 +28,6 @@ def test_checks_inside_of_blocks_count():
 
 @pytest.mark.parametrize("source, kept", [
     ("def oja(post_taught, pre_taught, W):\n    pass", True), ("class Clamp(Teacher):\n    pass", True),
-    ("class Clamp:\n    def __call__(self, rule, phases, y): pass", True), ("def load(path):\n    pass", False), ("class Study(Recipe):\n    pass", False)])
+    ("class Clamp:\n    def __call__(self, rule, phases, y): pass", True),
+    ("def load(path):\n    pass", False), ("class Study(Recipe):\n    pass", False)])
 def test_what_a_synapse_does_stays_open(source, kept): assert bool(LESSON.search(source)) == kept

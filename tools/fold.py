@@ -7,7 +7,8 @@ from nbdev.process import Processor
 OPTION = re.compile(r"^#\|.*\n?", re.M)
 CHECKS = {"assert_close", "assert_allclose", "assert_equal", "assert_frame_equal", "assert_series_equal", "expect_fail"}
 # what the package is about: `class Clamp(Teacher)`, `def oja(post, pre, ...)`; read it, it's the lesson
-LESSON = re.compile(r"^class \w+\([^)]*(Teacher|Control)\b|^def \w+\((post|pre|v_taught|y, ?x)\w*[,)]|\(self, rule, phases, y\)", re.M)
+LESSON = re.compile(r"^class \w+\([^)]*(Teacher|Control)\b|^def \w+\((post|pre|v_taught|y, ?x)\w*[,)]"
+                    r"|\(self, rule, phases, y\)", re.M)
 ERROR = re.compile(r"[A-Z]\w+: ")
 DRAWS = re.compile(r"\bplt\.|\bfig\b|\baxes?\b|\.plot\(|\.savefig\(|\.show\(\)")
 
