@@ -307,6 +307,7 @@ def add_notebooks(dest, base):
 # what smalldocs leaves unsaid to those who listen: an unnamed toggle, links that act as buttons, several navigations
 # without names
 NAMED = [
+    ('<i class="bi bi-github" role="img">', '<i class="bi bi-github" aria-hidden="true">'),
     ('role="navigation" aria-expanded', 'role="button" aria-expanded'),
     ('<a class="sidebar-item-text sidebar-link text-start" data-bs-toggle',
      '<a class="sidebar-item-text sidebar-link text-start" tabindex="0" data-bs-toggle'),
