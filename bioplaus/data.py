@@ -84,6 +84,7 @@ class _Tensors:
         device = pick_device(device)
         return replace(self, **{k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)})
 
+# %% ../nbs/01_data.ipynb #task-parts
 def _described(task) -> str:
     sizes = "/".join(str(len(y)) for y in (task.y_train, task.y_valid, task.y_test))
     names, shape = [*map(str, task.classes)], "×".join(map(str, task.shape))
@@ -196,8 +197,7 @@ def _split_groups(x: np.ndarray, y: np.ndarray, groups: np.ndarray, validation: 
     _, first, number = np.unique(groups, return_index=True, return_inverse=True)
     if len(mixed := np.flatnonzero(y != y[first][number])):
         raise BadInput(f"group {groups[mixed[0]]} holds images of several classes; a group is of one class.")
-    _, _, chosen, _ = _split(np.arange(len(first)), y[first], validation, seed)
-    valid = np.isin(number, chosen)
+    valid = np.isin(number, _split(np.arange(len(first)), y[first], validation, seed)[2])
     return x[~valid], y[~valid], x[valid], y[valid]
 
 # %% ../nbs/01_data.ipynb #held-out
@@ -266,6 +266,7 @@ def _opaque(x: np.ndarray, where) -> np.ndarray:
     raise BadInput(f"{where}: of 4 channels the last one is alpha, and some pixels are transparent. Put the images on "
                    "a background, and give red, green and blue.")
 
+# %% ../nbs/01_data.ipynb #planes-images
 def planes(
     x: np.ndarray, # images (n, ...)
     where,         # they are from, for messages
