@@ -1,9 +1,13 @@
 """Colour goes wherever grey goes: every perturbation by name, attacks, looks inside, pictures, widgets, files and
 studies, on images of (channels, rows, columns) that are not square."""
-import pytest, torch
+import base64, io, json
+from unittest.mock import patch
+
+import matplotlib.pyplot as plt, numpy as np, pytest, torch
 from bioplaus.attacks import FGSM, Square
+from bioplaus.cli import main
 from bioplaus.core import stream
-from bioplaus.data import Task
+from bioplaus.data import Task, load_task
 from bioplaus.network import MLP
 from bioplaus.noise import corrupted
 from bioplaus.rule import make_rule
@@ -103,3 +107,89 @@ def test_a_run_comes_back(task, tmp_path):
     assert torch.equal(back.rule.predict(task.x_test), first.rule.predict(task.x_test))
     again = fit(make_rule("fa", MLP((360, 8, 4))), task, epochs=2, out=tmp_path, progress=False, warn=False)
     assert again.epoch == 2
+
+
+# ---- looks, pictures, pages ----------------------------------------------------------------------------------------
+
+def test_looks_inside(task, rule):
+    "RDMs, similarity, maps and readouts of layers that answer to colours."
+    from bioplaus.geometry import participation_ratio, pca_picture, probe, tsne
+    from bioplaus.representations import activities, rdm
+    from bioplaus.similarity import cka, rsa
+    x, y = task.x_test[:40], task.y_test[:40]
+    acts = activities(rule, x, y=y, perturb=perturbation("fog:0.2", SHAPE))
+    pixels, hidden = (rdm(acts[layer], "correlation") for layer in ("input", "hidden 1"))
+    assert pixels.d.shape[-2:] == (40, 40) and -1 <= rsa(pixels, hidden).min() <= rsa(pixels, hidden).max() <= 1
+    assert 0 < cka(acts["input"], acts["hidden 1"]).min() and participation_ratio(acts["hidden 1"]).shape == (2,)
+    assert tsne(acts["hidden 1"][0], y, 8).xy.shape == pca_picture(acts["input"][0], y).xy.shape == (40, 2)
+    assert (probe(acts["hidden 1"][:, ::2], y[::2], acts["hidden 1"][:, 1::2], y[1::2]) > 0.3).all()
+
+
+def test_widgets(task, rule):
+    from bioplaus.widgets import _answered, explore_representations, explore_robustness
+    figure, answers = _answered({"backprop": rule}, task, lambda r: task.x_test[0])
+    drawn = figure.axes[0].images[0].get_array()
+    assert drawn.shape == (10, 12, 3) and (drawn[3, 4] == task.x_test[0].view(*SHAPE)[:, 3, 4].numpy()).all()
+    plt.close(figure)
+    panel = explore_robustness({"backprop": rule}, task)
+    panel.controls["noise"].value, panel.controls["attack"].value = 0.2, 0.1
+    assert panel.answers and plt.imread(io.BytesIO(panel.picture.value)).ndim == 3
+    assert explore_representations({"backprop": rule}, task, each=5).rdms
+
+
+def test_games(task):
+    "What the pages are given: the forward pass of their data is the rule's own."
+    from bioplaus.play import explorer, export
+    g = torch.Generator().manual_seed(3)
+    x, y = torch.rand(60, 3, 8, 8, generator=g), torch.arange(60) % 3
+    square = Task.from_tensors(x, y, name="squares", device="cpu")
+    rule = fit(make_rule("backprop", MLP((192, 6, 3), act="tanh")), square, epochs=1, progress=False, warn=False).rule
+    net = export(rule, "one")
+    r = ((square.x_test.unflatten(1, (3, 64)) - torch.tensor(net["mean"])[:, None])
+         / torch.tensor(net["std"])[:, None]).flatten(1).double()
+    for k, layer in enumerate(net["layers"]):
+        W = np.frombuffer(base64.b64decode(layer["w"]), np.int8).reshape(-1, layer["n"])
+        r = r @ torch.from_numpy(W * np.array(layer["scale"])[:, None]).T + torch.tensor(layer["b"])
+        if k == 0: r = r.tanh()
+    assert (r - rule.predict(square.x_test)[0]).abs().max() < 0.1  # weights are rounded to a byte
+    game = explorer({"one": rule}, square.x_train[:30], square.y_train[:30], perplexity=5)
+    assert len(base64.b64decode(game.data["images"][0])) == 192
+
+
+def test_a_study_with_its_report(task, tmp_path):
+    "Noise, attacks, their checks, updates, mediators; every picture of the report is there."
+    from bioplaus.report import write_report
+    from bioplaus.study import compare
+    found = compare(["backprop", "fa", "softhebb"], task, out=tmp_path, seeds=2, epochs=1, hidden=(8,), device="cpu",
+                    perturbations=["fog:0.3", "salt-and-pepper:0.1", "fgsm:0.05", "square:0.05", "hidden-noise:0.3"],
+                    mediators=["linear-margin"], images=40, progress=False)
+    assert set(found.perturbation) == {"clean", "fog", "salt-and-pepper", "fgsm", "square", "hidden-noise"}
+    page = write_report(tmp_path).read_text()
+    assert "Not shown" not in page
+    assert any("weights" in f.name for f in (tmp_path / "figures").iterdir())
+
+
+def test_the_command_line(tmp_path, capsys):
+    "A file in colour through `data`, `train` and `evaluate`."
+    x = np.random.default_rng(0).integers(0, 256, (90, 6, 5, 3), np.uint8)
+    x[np.arange(90) % 3 == 1, ..., 0] //= 4
+    np.savez(tmp_path / "c.npz", images=x, labels=np.arange(90) % 3)
+
+    def command(*words):
+        with patch("sys.argv", ["bioplaus", *map(str, words)]): main()
+        return capsys.readouterr().out
+    said = json.loads(command("data", tmp_path / "c.npz", "--json").splitlines()[-1])
+    assert said["shape"] == [3, 6, 5] and len(said["mean"]) == len(said["std"]) == 3
+    run, how = tmp_path / "run", ("--hidden", 6, "--epochs", 1, "--seeds", 2, "--device", "cpu")
+    command("train", "hebb-clamp", "--task", tmp_path / "c.npz", "--out", run, *how)
+    table = command("evaluate", run, "--perturb", "fog:0.2,fgsm:0.05,rotation:10", "--device", "cpu")
+    assert all(word in table for word in ("fog", "fgsm", "rotation"))
+
+
+@pytest.mark.parametrize("name, how", [("backprop", dict(lr=0.02)), ("softhebb", dict(optimizer="adam"))])
+def test_photo_digits_are_learnt(name, how):
+    "A few of them, by a small network: far better than guessing, before backgrounds that it has never seen."
+    some = load_task("photo-digits:few=600", classes=2, device="cpu")
+    assert some.shape == (3, 28, 28) and some.y_train.bincount().tolist() == [600, 600]
+    run = fit(make_rule(name, MLP((2352, 100, 2), act="relu")), some, epochs=5, progress=False, warn=False, **how)
+    assert run.evaluate(some.x_test, some.y_test)["accuracy"].item() > 0.75
