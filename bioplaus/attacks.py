@@ -374,21 +374,23 @@ class Squares(Attack):
     "A random search for squares, and its settings."
     queries: int = 1000        # how often the network is asked
     area: float = 0.8          # of the first squares, as a share of the image
-    shape: tuple | None = field(default=None, repr=False) # (height, width) of an image; None: a square
+    shape: tuple | None = field(default=None, repr=False) # (rows, columns), or with channels before; None: a square
 
     def __post_init__(self):
         super().__post_init__()
         whole(self.queries, "queries")
         real(self.area, "area", most=1)
 
-    def try_one(self, rule, own: dict, h: int, w: int, query: int):
-        "Set one square of each image, and keep it where it helps."
+    def try_one(self, rule, own: dict, size: tuple, query: int):
+        "Set one square of each image, in each channel to one sign, and keep it where it helps."
+        c, h, w = size
         share = self.area * 0.5 ** sum(query * 10_000 / self.queries > q for q in _HALVINGS)
         side = max(1, round(math.sqrt(share * h * w)))
-        u = uniform(own["keys"], 3, w + 3 * query)
+        u = uniform(own["keys"], 2 + c, c * w + (2 + c) * query)
         rows, columns = (_window(u[..., i], size, min(side, size)) for i, size in ((0, h), (1, w)))
-        inside = (rows[..., None] & columns[..., None, :]).flatten(-2)
-        trial = torch.where(inside, torch.where(u[..., 2:] < 0.5, own["low"], own["high"]), own["z"])
+        inside = (rows[..., None] & columns[..., None, :]).flatten(-2).repeat(1, 1, c)
+        down = (u[..., 2:] < 0.5).repeat_interleave(h * w, -1)
+        trial = torch.where(inside, torch.where(down, own["low"], own["high"]), own["z"])
         now = lead(rule.predict(trial), own["y"])
         better = now > own["best"]
         own["z"] = torch.where(better[..., None], trial, own["z"])
@@ -397,21 +399,23 @@ class Squares(Attack):
 # %% ../nbs/42_attacks.ipynb #square-class
 class Square(Squares, name="square", sees_gradient=False, needs_shape=True, slow=True):
     "Random search with squares (Andriushchenko et al. 2020), in the L∞ ball only: it sees logits, no gradients."
-    def sides(self, pixels: int) -> tuple[int, int]:
-        "(height, width) of an image."
-        return image_shape(pixels, self.shape)
+    def size(self, pixels: int) -> tuple[int, int, int]:
+        "(channels, rows, columns) of an image."
+        *channels, rows, columns = image_shape(pixels, self.shape)
+        return *(channels or [1]), rows, columns
 
     def craft(self, rule, x, y, keys):
-        h, w = self.sides(x.shape[-1])
+        size = self.size(x.shape[-1])
+        c, h, w = size
         low, high = box(x, self.level)
-        stripes = (uniform(keys, w) < 0.5).repeat(1, 1, h)
+        stripes = (uniform(keys, c * w) < 0.5).unflatten(-1, (c, 1, w)).expand(-1, -1, -1, h, -1).flatten(-3)
         z = torch.where(stripes, low, high)
         crowd = Crowd(x.clone(), z=z, y=y, low=low, high=high, keys=keys, best=lead(rule.predict(z), y))
         for query in range(self.queries):
             crowd.keep(crowd.own["z"], crowd.own["best"] > 0)
             crowd.leave(crowd.own["best"] > 0)
             if not crowd or query == self.queries - 1: break
-            self.try_one(rule, crowd.own, h, w, query)
+            self.try_one(rule, crowd.own, size, query)
         if crowd: crowd.keep(crowd.own["z"], crowd.left)
         return crowd.found
 

@@ -296,15 +296,23 @@ def data(
         return _adversarial(source, attack, eps, network, seed, out, device, as_json)
     if source or network is not None: raise BadInput(f"--from and --network are for adversarial; {task} was given.")
     _can_write(out, ".png", ".csv")
-    from bioplaus.data import data_folder, load_task
+    from bioplaus.data import load_task
     from bioplaus.files import save_task
     t = load_task(task, read_classes(classes), normalise, seed=seed, device=device, label=label)
     if out: save_task(t, out)
+    record = _record_of(t, task) | {"out": str(out) if out else None}
+    counts = "; ".join(f"{k} {v}" for k, v in record["per_class"].items())
+    answer(f"{t}\nimages per class: {counts}", record, as_json)
+
+# %% ../nbs/90_cli.ipynb #data-record
+def _record_of(t, task: str) -> dict:
+    "What `data --json` says of a task that was asked for as `task`."
+    from bioplaus.data import data_folder
     counts = {p: getattr(t, f"y_{p}").bincount(minlength=t.n_classes).tolist() for p in ("train", "valid", "test")}
-    folder = t.source or (None if task in ("mnist-mini", "digits") else str(data_folder()))
-    record = {"task": t.name, "classes": list(t.classes), "pixels": t.n_in, "mean": t.mean, "std": t.std,
-              "per_class": counts, "folder": folder, "out": str(out) if out else None}
-    answer(f"{t}\nimages per class: " + "; ".join(f"{k} {v}" for k, v in counts.items()), record, as_json)
+    included = task.partition(":")[0] in ("mnist-mini", "photo-digits", "digits")
+    folder = t.source or (None if included else str(data_folder()))
+    return {"task": t.name, "classes": list(t.classes), "pixels": t.n_in, "shape": list(t.shape), "mean": t.mean,
+            "std": t.std, "per_class": counts, "folder": folder}
 
 # %% ../nbs/90_cli.ipynb #adversarial
 def _stored(run: Path, task: str | None, device: str, label: str | None = None):

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MOST_BYTES', 'CONDITIONS', 'SOURCES', 'FILES', 'trusted_pixels', 'checked_pixels', 'checked_labels', 'Task',
-           'held_out', 'data_folder', 'read_arrays', 'few', 'imbalanced', 'late', 'is_path', 'plain_name', 'load_task',
-           'from_tensors']
+           'held_out', 'planes', 'data_folder', 'read_arrays', 'few', 'imbalanced', 'late', 'is_path', 'plain_name',
+           'load_task', 'from_tensors']
 
 # %% ../nbs/01_data.ipynb #imports
 import hashlib, math, numbers, os, re, sys, zipfile, zlib
@@ -62,16 +62,29 @@ def checked_labels(y: Tensor, n: int, classes: int) -> Tensor:
 # %% ../nbs/01_data.ipynb #task-tensors
 class _Tensors:
     "What can be asked of all tensors of a dataclass at once."
+    shape: tuple
+
     @cached_property
     def fingerprint(self) -> int:
         "A checksum of all images and labels: a stored result belongs to these data and no others."
-        return zlib.crc32(b"".join(v.cpu().numpy().tobytes() for v in vars(self).values() if isinstance(v, Tensor)))
+        total = 0
+        for v in vars(self).values():
+            if isinstance(v, Tensor): total = zlib.crc32(np.ascontiguousarray(v.cpu().numpy()), total)
+        return total
+
+    def pictures(self,
+        x: Tensor, # (..., pixels)
+    ) -> Tensor:   # (..., rows, columns), or of colours (..., rows, columns, channels)
+        "Rows of pixels as what `imshow` takes."
+        x = x.unflatten(-1, self.shape)
+        return x.movedim(-3, -1) if len(self.shape) == 3 else x
 
     def to(self, device) -> "Task":
         "The same task with its tensors on `device`."
         device = pick_device(device)
         return replace(self, **{k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)})
 
+# %% ../nbs/01_data.ipynb #task-parts
 def _described(task) -> str:
     sizes = "/".join(str(len(y)) for y in (task.y_train, task.y_valid, task.y_test))
     names, shape = [*map(str, task.classes)], "×".join(map(str, task.shape))
@@ -102,9 +115,9 @@ class Task(_Tensors):
     x_test: Tensor
     y_test: Tensor
     classes: tuple      # the original label of class 0, of class 1, ...
-    shape: tuple        # one image, for pictures
-    mean: float = 0.0   # (x − mean) / std is what a network sees
-    std: float = 1.0
+    shape: tuple        # of one image: (rows, columns), or of colours (channels, rows, columns)
+    mean: float | tuple = 0.0 # (x − mean) / std is what a network sees; of colours one for each channel
+    std: float | tuple = 1.0
     shown: Tensor | None = None # (n,), the share of epochs before each training image first appears; None: all at once
     source: str = ""    # of data from a file: what `load_task` takes to find it again
 
@@ -150,7 +163,7 @@ def _subset(x: np.ndarray, y: np.ndarray, classes: tuple) -> tuple[np.ndarray, n
         raise BadInput(f"{len(x)} images and {len(y)} labels were given; there must be one label for each image.")
     keep = np.isin(y, classes)
     number = {c: i for i, c in enumerate(classes)}
-    return x[keep], np.array([number[c] for c in y[keep].tolist()], dtype=np.int64)
+    return x if keep.all() else x[keep], np.array([number[c] for c in y[keep].tolist()], dtype=np.int64)
 
 # %% ../nbs/01_data.ipynb #split
 def _shared_out(n: int, sizes: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
@@ -178,6 +191,15 @@ def _split(x: np.ndarray, y: np.ndarray, validation: float, seed: int):
     valid = np.sort(np.concatenate([o[k:k + d] for o, k, d in zip(orders, kept, drawn)]))
     return x[train], y[train], x[valid], y[valid]
 
+# %% ../nbs/01_data.ipynb #split-groups
+def _split_groups(x: np.ndarray, y: np.ndarray, groups: np.ndarray, validation: float, seed: int):
+    "x_train, y_train, x_valid, y_valid, no group in both parts; `groups` (n,) says which one each image belongs to."
+    _, first, number = np.unique(groups, return_index=True, return_inverse=True)
+    if len(mixed := np.flatnonzero(y != y[first][number])):
+        raise BadInput(f"group {groups[mixed[0]]} holds images of several classes; a group is of one class.")
+    valid = np.isin(number, _split(np.arange(len(first)), y[first], validation, seed)[2])
+    return x[~valid], y[~valid], x[valid], y[valid]
+
 # %% ../nbs/01_data.ipynb #held-out
 def held_out(
     y: np.ndarray,     # (n,) labels
@@ -199,20 +221,68 @@ def held_out(
 # %% ../nbs/01_data.ipynb #build
 def _flat(x: np.ndarray) -> Tensor:
     "Images as float32 rows between 0 and 1; bytes are divided by 255."
-    scale = 255 if x.dtype == np.uint8 else 1
-    return torch.from_numpy(np.ascontiguousarray(x.reshape(len(x), -1))).to(torch.float32) / scale
+    rows = torch.from_numpy(np.ascontiguousarray(x.reshape(len(x), -1))).to(torch.float32, copy=True)
+    return rows.div_(255) if x.dtype == np.uint8 else rows
 
-def _task(name, train, test, classes, validation, seed, norm=None, valid=None) -> Task:
-    "Put a task together from (x, y) pairs of arrays; `norm` None measures mean and std on the training images."
-    x, y = _subset(*train, classes)
-    parts = (x, y, *_subset(*valid, classes)) if valid else _split(x, y, validation, checked_seed(seed))
-    parts = [_flat(p) if i % 2 == 0 else torch.from_numpy(p) for i, p in enumerate((*parts, *_subset(*test, classes)))]
-    task = Task(name, *parts, classes=classes, shape=tuple(train[0].shape[1:]))
-    mean, std = norm or (parts[0].mean().item(), parts[0].std().item())
-    if not std:
+def _measured(
+    x: Tensor,    # (n, pixels)
+    shape: tuple, # of one image
+) -> tuple:       # (mean, std)
+    "Of all pixels, or of each channel; a channel that is constant is only shifted."
+    if not (x.amax() > x.amin()):
         raise BadInput("all training pixels have the same value, so they cannot be normalised "
                        "and hold nothing to learn.")
+    if len(shape) != 3: return x.mean().item(), x.std().item()
+    planes = x.unflatten(1, (shape[0], -1))
+    std = planes.std((0, 2))
+    return tuple(planes.mean((0, 2)).tolist()), tuple(std.where(std > 0, 1).tolist())
+
+# %% ../nbs/01_data.ipynb #build-task
+def _task(name, train, test, classes, validation, seed, norm=None, valid=None, groups=None) -> Task:
+    "Put a task together from (x, y) pairs of arrays; `norm` None measures mean and std on the training images."
+    x, y = _subset(*train, classes)
+    if valid: parts = x, y, *_subset(*valid, classes)
+    elif groups is None: parts = _split(x, y, validation, checked_seed(seed))
+    else: parts = _split_groups(x, y, groups[np.isin(train[1], classes)], validation, checked_seed(seed))
+    parts = [_flat(p) if i % 2 == 0 else torch.from_numpy(p) for i, p in enumerate((*parts, *_subset(*test, classes)))]
+    task = Task(name, *parts, classes=classes, shape=tuple(train[0].shape[1:]))
+    mean, std = norm or _measured(parts[0], task.shape)
     return replace(task, mean=mean, std=std)
+
+# %% ../nbs/01_data.ipynb #planes
+def _channel_axis(shape: tuple, where) -> int:
+    "Which axis of four counts channels; if no size gives it away, the one that PyTorch has them in."
+    for channels in (1, 3, 4):
+        found = [axis for axis in (1, 3) if shape[axis] == channels]
+        if len(found) == 2 and channels > 1:
+            raise BadInput(f"{where}: in images of shape {shape} either axis may be the channels. Give images of other "
+                           "than 3 or 4 rows or columns, or rows of pixels, (n, pixels).")
+        if found: return found[0]
+    return 1
+
+def _opaque(x: np.ndarray, where) -> np.ndarray:
+    "Red, green and blue of (n, 4, rows, columns), if the fourth channel says nothing."
+    if x.size and (x[:, 3] == x[0, 3, 0, 0]).all() and x[0, 3, 0, 0] > 0: return x[:, :3]
+    raise BadInput(f"{where}: of 4 channels the last one is alpha, and some pixels are transparent. Put the images on "
+                   "a background, and give red, green and blue.")
+
+# %% ../nbs/01_data.ipynb #planes-images
+def planes(
+    x: np.ndarray, # images (n, ...)
+    where,         # they are from, for messages
+) -> tuple:        # (images, (n, channels, rows, columns) if these are four axes; what is to be said of it)
+    "Images with their channels in front; grey ones without."
+    if x.ndim != 4: return x, []
+    x, notes = np.moveaxis(x, _channel_axis(x.shape, where), 1), []
+    if x.shape[1] == 4:
+        x = _opaque(x, where)
+        notes.append("an alpha channel is left out, for nothing is transparent")
+    if x.shape[1] == 3 and (x == x[:, :1]).all():
+        x = x[:, :1]
+        notes.append("the three channels of the images are equal; they are read as grey")
+    if x.shape[1] == 1: return x[:, 0], notes
+    if x.shape[1] != 3: notes.append("the images are read as {} channels of {}×{} pixels".format(*x.shape[1:]))
+    return np.ascontiguousarray(x), notes
 
 # %% ../nbs/01_data.ipynb #given
 def _array_of(given, what: str) -> np.ndarray:
@@ -226,15 +296,16 @@ def _array_of(given, what: str) -> np.ndarray:
                        f"none ({' '.join(str(e).split())[:200]}).") from e
     return a.astype(a.dtype.newbyteorder("="), copy=False)
 
-def _images(given) -> np.ndarray:
-    "Images (n, ...) as float32, or as bytes; an axis of one channel is left out."
+def _images(given, name: str = "the images") -> np.ndarray:
+    "Images (n, ...) as float32, or as bytes; of channels see `planes`."
     x = _array_of(given, "images")
     try: x = x if x.dtype == np.uint8 else x.astype(np.float32) if x.dtype.kind in "biufO" else None
     except (TypeError, ValueError, OverflowError): x = None
     if x is None or not x.ndim:
         raise BadInput(f"pixels must be real numbers in [0, 1], or bytes; {_array_of(given, 'images').dtype} of "
                        f"shape {np.shape(given)} was given.")
-    if x.ndim == 4 and 1 in (x.shape[1], x.shape[3]): x = x.squeeze(1 if x.shape[1] == 1 else 3)
+    x, notes = planes(x, name)
+    for note in notes: say(f"{name}: {note}.")
     return x
 
 # %% ../nbs/01_data.ipynb #given-labels
@@ -472,23 +543,35 @@ def _fashion_mnist():
     return _one_at_a_time("FashionMNIST")
 
 # %% ../nbs/01_data.ipynb #read
+_GIVES = "((x, y), (x_test, y_test))"
+
 def _read(name: str, *where) -> tuple:
-    "((x, y), (x_test, y_test)) of a task, if that is what its function gives."
+    "((x, y), (x_test, y_test)) of a task, and perhaps the groups of its training images, if its function gives that."
     read = TASKS.find(name)
     try: given = read(*where)
     except (BadInput, RunFailed): raise
     except Exception as e:
         raise RunFailed(f"task {name!r} of {TASKS.entries()[name].module} cannot be read ({one_line(e)}). Mend its "
                         "function.") from e
-    try: train, test = (tuple(part) for part in given)
+    try:
+        train, test, *groups = given if isinstance(given, (tuple, list)) else ()
+        train, test = tuple(train), tuple(test)
     except (TypeError, ValueError) as e:
-        raise BadInput(f"the function of task {name!r} must give ((x, y), (x_test, y_test)), images and labels as "
+        raise BadInput(f"the function of task {name!r} must give {_GIVES}, images and labels as "
                        f"arrays; it gave {type(given).__name__}.") from e
-    if not len(train) == len(test) == 2:
-        raise BadInput(f"the function of task {name!r} must give ((x, y), (x_test, y_test)); it gave {len(train)} and "
-                       f"{len(test)} things.")
-    try: return tuple((_images(x), _labels(y)) for x, y in (train, test))
+    if not len(train) == len(test) == 2 or len(groups) > 1:
+        raise BadInput(f"the function of task {name!r} must give {_GIVES}; it gave {len(train)} and "
+                       f"{len(test)} things, and {len(groups)} more.")
+    try: pairs = tuple((_images(x, name), _labels(y)) for x, y in (train, test))
     except BadInput as e: raise BadInput(f"task {name!r} gives no images with labels: {e}") from e
+    return *pairs, *(_groups(g, len(pairs[0][1]), name) for g in groups)
+
+def _groups(given, n: int, name: str) -> np.ndarray:
+    "The number of the group of each of `n` training images."
+    groups = np.asarray(given)
+    if groups.shape == (n,) and groups.dtype.kind in "iu": return groups
+    raise BadInput(f"task {name!r} must give a whole number for each of its {n} training images as their groups; "
+                   f"{groups.dtype} of shape {groups.shape} was given.")
 
 # %% ../nbs/01_data.ipynb #paths
 FILES = (".npz", ".npy", ".csv", ".tsv", ".parquet") # what is read
@@ -512,7 +595,7 @@ def plain_name(name: str) -> tuple[str, str]:
 
 # %% ../nbs/01_data.ipynb #load
 def load_task(
-    # "mnist-mini", "mnist", "fashion-mnist", "digits", or "mnist-c:fog" and the like ("mnist-c" is its identity);
+    # "mnist-mini", "photo-digits" and the like, or "mnist-c:fog" ("mnist-c" alone is its identity);
     # or the path of a file or folder of your own; all but MNIST-C may have conditions, "mnist:few=10"
     name: str | Path,
     classes=None,               # None: all; n: the first n; a list of labels, renumbered in its order
@@ -534,10 +617,10 @@ def load_task(
     if label is not None: raise BadInput(f"label= names a column of a table; {name!r} is none.")
     conditions = {} if source == "mnist-c" else read_options(part)
     for k in conditions: choose(k, CONDITIONS, f"condition of {source}")
-    train, test = _read(source, *((root, part or "identity") if source == "mnist-c" else ()))
+    train, test, *groups = _read(source, *((root, part or "identity") if source == "mnist-c" else ()))
     classes = _wanted(classes, sorted(set(train[1].tolist())), str(name))
     norm = _NORMS.get(source) if normalise == "standard" else (0.0, 1.0)
-    task = _task(name, train, test, classes, validation, seed, norm)
+    task = _task(name, train, test, classes, validation, seed, norm, None, *groups)
     for condition, value in conditions.items(): task = CONDITIONS[condition](task, value, seed)
     return task.to(device)
 
@@ -568,9 +651,10 @@ def from_tensors(
     given = {"train": (x_train, y_train), "test": (x_test, y_test), "valid": (x_valid, y_valid)}
     for part, (x, y) in given.items():
         if (x is None) != (y is None): raise BadInput(f"x_{part} and y_{part} go together; one of them is missing.")
-    pairs = [(_images(x), _labels(y)) for part, (x, y) in given.items() if part == "train" or x is not None]
-    if x_test is None: pairs[:1] = _apart(*pairs[0], test, split, named(name, "a task"))
-    _scaled(named(name, "a task"), [x for x, _ in pairs])
+    named(name, "a task")
+    pairs = [(_images(x, name), _labels(y)) for part, (x, y) in given.items() if part == "train" or x is not None]
+    if x_test is None: pairs[:1] = _apart(*pairs[0], test, split, name)
+    _scaled(name, [x for x, _ in pairs])
     classes = _classes_of(pairs)
     _wanted(classes, list(classes), name)
     norm = (0.0, 1.0) if normalise == "unit" else None

@@ -185,6 +185,13 @@ def check_shapes(study: Study, task: Task):
     "A `BadInput` for a perturbation of rows × columns, if the task's images have none; before anything is trained."
     for p in (perturbation(p, task.shape) for p in (*study.perturbations, *study.watch)):
         if p.needs_shape: image_shape(task.n_in, task.shape)
+    attacked = any(perturbation(p).kind == "attack" for p in study.perturbations)
+    try: image_shape(task.n_in, task.shape)
+    except BadInput as e:
+        if attacked:
+            raise BadInput(f"{task.name} has rows of {task.n_in} features, and attacks are checked by a search with "
+                           "squares of pixels. Leave the attacks out, or say that a row is an image: shape=1x"
+                           f"{task.n_in} of a file, Task.from_tensors(x[:, None], y) of an array x.") from e
 
 # %% ../nbs/61_design.ipynb #measure
 def _where(cell: Cell, task: Task, rule: Rule) -> dict:

@@ -7,7 +7,7 @@ __all__ = ['READING', 'PAIRS', 'PARTS', 'PICTURES', 'Place', 'called', 'place_of
            'read_place', 'load_file', 'save_task', 'with_sources', 'check_tasks', 'keep_tasks', 'kept_tasks']
 
 # %% ../nbs/08_files.ipynb #imports
-import csv, difflib, hashlib, io, json, multiprocessing, os, re, warnings, zipfile
+import csv, difflib, hashlib, io, json, math, multiprocessing, os, re, warnings, zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote
@@ -15,8 +15,9 @@ from urllib.parse import unquote
 import numpy as np, pandas as pd, torch
 from .core import (BadInput, as_path, check_memory, choose, file_name, named, number, one_line, progress_bar,
                            read_options, read_value, register_task, say, shown_short)
+from .cifar import Layout, layout_of, read_cifar
 from .data import (CONDITIONS, MOST_BYTES, Task, _array_in, _classes_of, _labels, _task, _wanted, held_out,
-                           is_path, read_arrays)
+                           is_path, planes, read_arrays)
 from .records import CannotRead, Corrupt, read_bytes, stored
 
 # %% ../nbs/08_files.ipynb #place
@@ -43,7 +44,7 @@ class Place:
         options = [(k, v) for k, v in self.options if k != "sha256"]
         return f"{self.path}:" + ",".join(f"{k}={v}" for k, v in [*options, ("sha256", checksum)])
 
-READING = ("label", "white", "test", "split", "sha256") # options of files
+READING = ("label", "shape", "white", "test", "split", "sha256") # options of files
 
 # %% ../nbs/08_files.ipynb #place-of
 def _safe(text: str) -> str:
@@ -317,7 +318,7 @@ def _tables(files: dict[str, Path], label: str) -> Read:
 
 # %% ../nbs/08_files.ipynb #picture
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm")
-_GREY = "Make it grey first; with Pillow: Image.open(file).convert('L').save(file)."
+_OPAQUE = "Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im.convert('RGBA')).convert('RGB').save(file)"
 
 def _deep(im, file: Path) -> bool:
     "Whether a picture has more than eight bits for each channel, which Pillow doesn't say of colours."
@@ -325,15 +326,18 @@ def _deep(im, file: Path) -> bool:
     if im.format != "PNG": return False
     with file.open("rb") as f: return f.read(25)[24:] == b"\x10"
 
-def _one_channel(im, file: Path) -> tuple[np.ndarray, str]:
-    "(a picture's grey values, what was left out because it said nothing)"
+def _values(im, file: Path) -> tuple[np.ndarray, str]:
+    "(a picture: (rows, columns), or of colours (3, rows, columns); what was left out because it said nothing)"
     if im.mode in ("1", "L") and "transparency" not in im.info: return np.asarray(im.convert("L")), ""
-    rest = np.asarray(im.convert("RGBA"))
-    if (rest[..., 3] < 255).any():
-        raise BadInput(f"{file} has an alpha channel, and transparent pixels in it. Put it on a background. {_GREY}")
-    if (rest[..., :3] != rest[..., :1]).any():
-        raise BadInput(f"{file} is a colour picture ({im.mode}); only grey ones are read. {_GREY}")
-    return rest[..., 0], "grey pictures that were stored as colours, or with an opaque alpha channel, are read as grey"
+    every = np.asarray(im.convert("RGBA"))
+    if (every[..., 3] < 255).any():
+        raise BadInput(f"{file} has an alpha channel, and transparent pixels in it. Put it on a background; with "
+                       f"Pillow: {_OPAQUE}.")
+    left = "an alpha channel is left out, for nothing is transparent" if "A" in im.mode else ""
+    if (every[..., :3] != every[..., :1]).any(): return np.moveaxis(every[..., :3], -1, 0), left
+    return every[..., 0], left or _STORED
+
+_STORED = "grey pictures that were stored as colours are read as grey"
 
 # %% ../nbs/08_files.ipynb #picture-read
 def _picture(file: Path, deep: bool) -> tuple[np.ndarray, str]:
@@ -345,13 +349,14 @@ def _picture(file: Path, deep: bool) -> tuple[np.ndarray, str]:
         with warnings.catch_warnings(), Image.open(_regular(file)) as im:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             if (n := getattr(im, "n_frames", 1)) > 1: raise BadInput(f"{file} holds {n} pictures; give each a file.")
-            if not _deep(im, file): return _one_channel(im, file)
+            if not _deep(im, file): return _values(im, file)
             if deep and im.mode[:1] in "IF": return np.asarray(im), ""
             high = f"up to {np.asarray(im).max():g}" if im.mode[:1] in "IF" else "in colours"
     except BadInput: raise
     except Exception as e: raise BadInput(f"{file} can't be read as a picture ({one_line(e)}).") from e
-    raise BadInput(f"{file} has 16 bits for each pixel ({high}). Say which number is white, as in "
-                   f"{file.parents[1].name}:white=65535. {_GREY if 'colours' in high else ''}".strip())
+    todo = "Save it with 8 bits for each" if "colours" in high else (
+        f"Say which number is white, as in {file.parents[1].name}:white=65535")
+    raise BadInput(f"{file} has 16 bits for each pixel ({high}). {todo}.")
 
 # %% ../nbs/08_files.ipynb #classes
 def _class_folders(folder: Path) -> dict[str, list[Path]]:
@@ -388,22 +393,36 @@ def _pictures(folder: Path, white: float | None) -> Read:
     return read
 
 # %% ../nbs/08_files.ipynb #stacked
+def _checked_room(files: list[Path], one: np.ndarray, channels: int):
+    "Whether there is memory for so many pictures."
+    size = channels * math.prod(one.shape[-2:]) * len(files)
+    check_memory(5 * size, f"{len(files):,} pictures of {_size(one)}", "Take a part of them.")
+    if size > MOST_BYTES:
+        raise BadInput(f"{len(files):,} pictures of {_size(one)} are more than {MOST_BYTES / 1e9:.1f} GB.")
+
+# %% ../nbs/08_files.ipynb #stack
 def _stacked(files: list[Path], read: Read, deep: bool) -> np.ndarray:
-    "The pictures of a part, which must be as large as all others."
-    first, note = _picture((read.files or files)[0], deep)
-    check_memory(5 * first.size * len(files), f"{len(files):,} pictures of {_size(first)}", "Take a part of them.")
-    if first.size * len(files) > MOST_BYTES:
-        raise BadInput(f"{len(files):,} pictures of {_size(first)} are more than {MOST_BYTES / 1e9:.1f} GB.")
-    x = np.empty((len(files), *first.shape), first.dtype)
+    "The pictures of a part, which must be as large as all others; if one is in colour, all are."
+    first, grey = _picture((read.files or files)[0], deep)[0], 0
+    _checked_room(files, first, 1)
+    x = np.empty((len(files), *first.shape[-2:]), first.dtype)
     for i, f in enumerate(progress_bar(files, desc="reading", unit="picture", leave=False)):
         one, note = _picture(f, deep)
-        if one.shape != first.shape or one.dtype != first.dtype: raise _unlike(read.files or files, first, f, one)
+        if one.shape[-2:] != first.shape[-2:] or one.dtype != first.dtype:
+            raise _unlike(read.files or files, first, f, one)
+        if one.ndim > x.ndim - 1:
+            _checked_room(files, first, 3)
+            x = np.repeat(x[:, None], 3, 1)
         if note and note not in read.notes: read.notes.append(note)
+        grey += one.ndim == 2
         x[i] = one
     read.files += files
+    if x.ndim == 4 and grey:
+        read.notes = [n for n in read.notes if n != _STORED]
+        read.notes.append(f"{grey} of {len(files)} pictures are grey, the others in colour; all are read as colours")
     return x
 
-def _size(a: np.ndarray) -> str: return f"{a.shape[1]}×{a.shape[0]} pixels, {8 * a.itemsize} bits"
+def _size(a: np.ndarray) -> str: return f"{a.shape[-1]}×{a.shape[-2]} pixels, {8 * a.itemsize} bits"
 
 def _unlike(files: list[Path], first: np.ndarray, file: Path, one: np.ndarray) -> BadInput:
     return BadInput(f"{files[0]} has {_size(first)}, and {file} {_size(one)}; all must be alike. Resize or crop them "
@@ -415,12 +434,23 @@ def _folder(folder: Path, label: str, white: float | None) -> Read:
     inside = _visible(folder)
     tables = {part: f for part, words in PARTS.items() for f in inside
               if f.suffix.lower() in _TABLES and f.stem.lower() in words}
+    if layout := layout_of(folder): return _cifar(folder, layout)
     if any(f.is_dir() for f in inside): return _pictures(folder, white)
     if any(f.suffix.lower() == ".npy" for f in inside): return _npys(folder)
     if "train" in tables: return _tables(tables, label)
     if any(f.suffix.lower() in PICTURES for f in inside):
         raise BadInput(f"the pictures lie in {folder} itself; put those of each class into a subfolder with its name.")
     raise BadInput(f"{folder} holds no data: no subfolders of classes, no arrays (x.npy, y.npy), no table train.csv.")
+
+# %% ../nbs/08_files.ipynb #read-place
+_PACKED = (".tar.gz", ".tgz", ".tar")
+
+def _cifar(place: Path, layout: Layout) -> Read:
+    "Files like those of CIFAR, in a folder or in the archive as it is published."
+    train, test, strange = read_cifar(place, layout)
+    files = [f for f in (place / n for n in (*layout.files, layout.meta)) if f.is_file()] or [place]
+    notes = [f"laid out as {layout.task}, and not the published images: {strange}"] if strange else []
+    return Read({"train": train, "test": test}, files, notes, {})
 
 def read_place(
     place: Place,
@@ -433,23 +463,37 @@ def read_place(
     if place.get("label") is not None: raise BadInput(f"label={label}: {path} is no table, and has no columns.")
     if kind == ".npz": return _archive(path)
     if kind == ".npy": return _npys(path.parent, path.stem)
+    if path.name.lower().endswith(_PACKED) and (layout := layout_of(_regular(path))): return _cifar(path, layout)
     raise BadInput(f"{path} is of no kind that is read: .npz, .npy, .csv, .tsv, .parquet, or a folder of these or of "
-                   "pictures.")
+                   "pictures. Unpack archives first.")
 
 # %% ../nbs/08_files.ipynb #grey
-def _without_colour(x: np.ndarray, where: Path, notes: list[str]) -> np.ndarray:
-    "Images (n, rows, columns), or rows of pixels (n, pixels)."
-    if x.ndim == 4 and 1 in (x.shape[1], x.shape[3]): return x.squeeze(1 if x.shape[1] == 1 else 3)
-    if x.ndim in (2, 3): return x
-    axis = 3 if x.ndim == 4 and x.shape[3] in (3, 4) else 1
-    if x.ndim != 4 or x.shape[axis] not in (3, 4):
-        raise BadInput(f"{where}: images must be an array (n, rows, columns) or (n, pixels); its shape is {x.shape}.")
-    if (x != x.take([0], axis)).any():
-        raise BadInput(f"{where} holds colour images ({x.shape[axis]} channels); only grey ones are read. Make them "
-                       f"grey first, for example x.mean({axis}).")
-    notes.append("the channels of the images are equal; one of them is read")
-    return x.take(0, axis)
+def _shaped(x: np.ndarray, place: Place) -> np.ndarray:
+    "Rows of pixels in the shape that an option gives them."
+    if (text := place.get("shape")) is None: return x
+    try: shape = tuple(map(int, text.lower().split("x")))
+    except ValueError: shape = ()
+    if len(shape) in (2, 3) and x.ndim == 2 and math.prod(shape) == x.shape[1] and min(shape) > 0:
+        return x.reshape(len(x), *shape)
+    raise BadInput(f"{place.path} holds images of shape {x.shape[1:]}, and shape={text} was given. Of rows of pixels, "
+                   "give rows x columns with their product, as in shape=28x28 or shape=3x32x32.")
 
+def _in_planes(parts: dict, place: Place, notes: list[str]) -> dict:
+    "part → images (n, rows, columns), of colours (n, 3, rows, columns), or rows of pixels (n, pixels)."
+    found, said = {}, []
+    for part, (x, _) in parts.items():
+        found[part], own = planes(_shaped(x, place), place.path)
+        said += own
+        if found[part].ndim not in (2, 3, 4) or found[part].ndim == 4 and found[part].shape[1] != 3:
+            raise BadInput(f"{place.path}: images must be an array (n, rows, columns), with 3 channels before or "
+                           f"behind these if they are colours, or (n, pixels); its shape is {x.shape}.")
+    if len({x.ndim for x in found.values()} & {3, 4}) == 2:
+        found = {part: np.repeat(x[:, None], 3, 1) if x.ndim == 3 else x for part, x in found.items()}
+        said = ["some images are grey, the others in colour; all are read as colours"]
+    notes += said
+    return found
+
+# %% ../nbs/08_files.ipynb #scale
 def _scale(parts: list[np.ndarray], white: float | None, where: Path) -> tuple[float, str]:
     "(what pixels are divided by, what is to be said of it)"
     low, high = min(x.min() for x in parts), max(x.max() for x in parts)
@@ -469,8 +513,9 @@ def _scale(parts: list[np.ndarray], white: float | None, where: Path) -> tuple[f
 def _scaled(read: Read, place: Place) -> dict[str, tuple]:
     "part → (images in [0, 1] or bytes, labels), all checked."
     where, parts = place.path, {}
-    for part, (x, y) in read.parts.items():
-        x, y = _without_colour(x, where, read.notes), _labels(y)
+    images = _in_planes(read.parts, place, read.notes) if not read.about else {p: x for p, (x, _) in read.parts.items()}
+    for part, x in images.items():
+        y = _labels(read.parts[part][1])
         if x.dtype.kind not in "biuf" or not x.size:
             raise BadInput(f"{where}: there are no pixels ({x.dtype} of shape {x.shape}).")
         if len(x) != len(y): raise BadInput(f"{where}: {len(x)} images and {len(y)} labels ({part}).")
@@ -536,6 +581,10 @@ def _named_again(read: Read, parts: dict) -> list:
         parts[part] = x.reshape(len(x), *shape), np.array(classes)[y]
     return classes
 
+def _number_or_more(a: np.ndarray) -> float | tuple:
+    "A mean or a deviation; of colours one for each channel."
+    return tuple(a.astype(float).tolist()) if a.ndim else float(a)
+
 # %% ../nbs/08_files.ipynb #load-own
 @register_task("file")
 def load_file(
@@ -552,7 +601,7 @@ def load_file(
     try: known = _named_again(read, parts) if read.about else sorted(set(parts["train"][1].tolist()))
     except ValueError as e: raise BadInput(f"{place.path} was changed since it was written ({one_line(e)}).") from e
     classes = _wanted(classes, known, place.name)
-    norm = (float(read.about["mean"]), float(read.about["std"])) if read.about else None
+    norm = tuple(_number_or_more(read.about[n]) for n in ("mean", "std")) if read.about else None
     if normalise == "unit": norm = (0.0, 1.0)
     n = np.isin(parts["train"][1], classes).sum()
     share = max(validation, (len(classes) - 0.5) / max(n, 1)) if 0 < validation < 1 else validation

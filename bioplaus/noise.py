@@ -15,6 +15,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch, torch.nn.functional as F
 from torch import Tensor
@@ -31,7 +32,7 @@ _all_ = ["BLOCK", "PERTURBATIONS", "places_in_set", "ImageStream", "drawn", "sta
 @dataclass(frozen=True)
 class Corruption(Perturbation, kind="corruption", needs_shape=True):
     "A change of images that needs nothing but the images: `corrupt(x, draw)`, kept within [0, 1]."
-    shape: tuple | None = field(default=None, repr=False) # rows and columns of an image; None: a square
+    shape: tuple | None = field(default=None, repr=False) # (rows, columns), or with channels before; None: a square
 
     def __init_subclass__(cls, **facts):
         if "flat" in facts or "flat" in vars(cls):
@@ -41,13 +42,21 @@ class Corruption(Perturbation, kind="corruption", needs_shape=True):
 
     def __call__(self, rule, x: Tensor, y: Tensor, generator) -> Tensor:
         if self.level == 0: return x
-        seen = x.unflatten(-1, image_shape(x.shape[-1], self.shape)) if self.needs_shape else x
-        return self.corrupt(seen, lambda kind, *tail: drawn(kind, x, generator, *tail)).reshape(x.shape).clamp_(0, 1)
+        size = image_shape(x.shape[-1], self.shape) if self.needs_shape else (x.shape[-1],)
+        seen, colours = x.unflatten(-1, size), len(size) == 3
+        # the channels go in front: what is drawn for each image, (N,) or (S, N), then holds for all of them
+        changed = self.corrupt(seen.movedim(-3, 0) if colours else seen, partial(self.drawn, x, generator))
+        return (changed.movedim(0, -3) if colours else changed).reshape(x.shape).clamp_(0, 1)
+
+    @staticmethod
+    def drawn(x: Tensor, generator, kind: Callable, *tail: int) -> Tensor:
+        "Random numbers for each image of `x`."
+        return drawn(kind, x, generator, *tail)
 
     @abstractmethod
     def corrupt(self, x, draw):
         """The changed images: of (..., rows, columns), or of rows of pixels for `needs_shape=False`.
-        `draw(torch.rand, 2)` draws two numbers for each."""
+        Colours come as (channels, ..., rows, columns). `draw(torch.rand, 2)` draws two numbers for each image."""
 
 # %% ../nbs/40_noise.ipynb #gaussian
 class Gaussian(Corruption, name="gaussian", unit="σ, in units of the pixel range",
@@ -134,7 +143,7 @@ class Blur(Corruption, name="blur", unit="σ, as a share of the side",
 
 class Contrast(Corruption, name="contrast", unit="share lost",
                levels=(0.3, 0.5, 0.7, 0.8, 0.9), most=1.0, needs_shape=False):
-    "Every pixel moves towards the image's mean."
+    "Every pixel moves towards the image's mean, one grey for all channels."
     def corrupt(self, x, draw): return torch.lerp(x, x.mean(-1, keepdim=True), self.level)
 
 class Brightness(Corruption, name="brightness", unit="added, in units of the pixel range",
@@ -160,7 +169,7 @@ def read_at(
 ) -> Tensor:
     "Images read elsewhere, with bilinear interpolation."
     *_, rows, columns = x.shape
-    grid = (source * (2 / source.new_tensor([columns, rows]))).reshape(-1, rows, columns, 2)
+    grid = (source * (2 / source.new_tensor([columns, rows]))).expand(*x.shape, 2).reshape(-1, rows, columns, 2)
     return F.grid_sample(x.reshape(-1, 1, rows, columns), grid, align_corners=False).reshape(x.shape)
 
 def read_through(
@@ -172,7 +181,7 @@ def read_through(
     "Images read through a linear map."
     at, each = places(x), lambda v: v[..., None, None] if isinstance(v, Tensor) else v
     parts = [each(a) * at[..., 0] + each(b) * at[..., 1] + each(c) for (a, b), c in zip((right, down), shift)]
-    return read_at(x, torch.stack([p.expand(x.shape) for p in parts], -1))
+    return read_at(x, torch.stack(torch.broadcast_tensors(*parts), -1))
 
 # %% ../nbs/40_noise.ipynb #move
 either = lambda draw: 1 - 2 * draw(torch.rand).round()  # −1 or 1 for each image

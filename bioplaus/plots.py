@@ -171,31 +171,38 @@ def each_seed(
 
 # %% ../nbs/31_plots.ipynb #as-image
 def as_image(
-    w: np.ndarray, # (pixels,)
-) -> np.ndarray:   # (side, side)
-    "One value for each pixel, as a square picture."
+    w: np.ndarray,              # (pixels,)
+    shape: tuple | None = None, # of an image, as a `Task` has it; None: a square, grey or of three channels
+) -> np.ndarray:                # (rows, columns), or of colours (rows, columns, 3)
+    "One value for each pixel, as a picture."
     w = np.asarray(w).ravel()
-    side = math.isqrt(len(w))
-    if side ** 2 != len(w):
-        raise BadInput(f"{len(w)} values make no square picture; "
-                       "only weights of a layer that sees square images can be drawn.")
-    return w.reshape(side, side)
+    if shape is None or len(shape) < 2:
+        side, channels = math.isqrt(len(w)), math.isqrt(len(w) // 3)
+        shape = (3, channels, channels) if 0 < 3 * channels ** 2 == len(w) else (side, side)
+    if math.prod(shape) != len(w) or len(shape) == 3 and shape[0] != 3:
+        raise BadInput(f"{len(w)} values make no square picture, and none of shape {tuple(shape)} with one channel or "
+                       "three; only weights of a layer that sees images can be drawn.")
+    return np.moveaxis(w.reshape(shape), 0, -1) if len(shape) == 3 else w.reshape(shape)
 
 # %% ../nbs/31_plots.ipynb #weights
 def weight_images(
     stages: dict[str, np.ndarray], # name → weights (units, pixels), as arrays or tensors
     units: int = 10,               # how many, from the first on
     title: str = "",
+    shape: tuple | None = None,    # of an image, see `as_image`
 ) -> plt.Figure:
-    "A grid of first-layer weights: a row for each stage, a column for each unit."
-    rows = {name: [as_image(w) / (abs(w).max() or 1) for w in np.asarray(W)[:units]] for name, W in stages.items()}
+    "A grid of first-layer weights: a row for each stage, a column for each unit. Of colours, mid-grey is no weight."
+    rows = {name: [as_image(w / (abs(w).max() or 1), shape) for w in np.asarray(W)[:units]]
+            for name, W in stages.items()}
     size = 0.85 * max(map(len, rows.values())), 0.9 * len(rows) + 0.3
     fig, axes = plt.subplots(len(rows), 1, figsize=size, squeeze=False, layout="constrained")
     colours = plt.get_cmap("RdBu_r").with_extremes(bad="0.8")
     for (name, images), ax in zip(rows.items(), axes[:, 0]):
-        gap = np.full((len(images[0]), max(1, len(images[0]) // 12)), np.nan)
-        parts = [part for w in images for part in (gap, w)][1:]
-        ax.imshow(np.hstack(parts), cmap=colours, vmin=-1, vmax=1)
+        height, width, *channels = images[0].shape
+        gap = np.full((height, max(1, width // 12), *channels), np.nan)
+        strip = np.hstack([part for w in images for part in (gap, w)][1:])
+        if channels: strip = np.where(np.isnan(strip), 1, (1 + strip) / 2)
+        ax.imshow(strip, cmap=colours, vmin=-1, vmax=1)
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_color("0.8")
         ax.set_ylabel(plain(name), fontsize=8, rotation=0, ha="right", va="center")
@@ -205,9 +212,11 @@ def weight_images(
 # %% ../nbs/31_plots.ipynb #maps
 def change_maps(
     changes: dict[str, np.ndarray], # name → change of each pixel's synapses, (pixels,), as an array or tensor
+    shape: tuple | None = None,     # of an image, see `as_image`
 ) -> plt.Figure:
-    "Pictures, five in a row: where each rule has changed its first layer."
-    pictures = {name: as_image(change) for name, change in changes.items()}
+    "Pictures, five in a row: where each rule has changed its first layer; of colours the channels' root mean square."
+    pictures = {name: as_image(change, shape) for name, change in changes.items()}
+    pictures = {name: np.sqrt((p ** 2).mean(-1)) if p.ndim == 3 else p for name, p in pictures.items()}
     columns = min(5, len(pictures))
     rows = -(-len(pictures) // columns)
     fig, axes = plt.subplots(rows, columns, figsize=(1.9 * columns, 2.2 * rows), squeeze=False)

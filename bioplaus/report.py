@@ -164,7 +164,8 @@ def _pictures(task: Task, runs: dict[str, Run], study: Study, images: int) -> di
     for rule in acts:  # `at` and `seed` make the images those that the tables counted
         seen = {c: activities(runs[rule].rule, x, -2, y, k, seed=study.seed, at=some) for c, k in kinds.items()}
         under[rule] = {c: _healthy(a)[-2] for c, a in seen.items()}
-    return found | perturbed_figures(under, y, names) | network_figures(first_weights(task, runs), acts, y, names)
+    return found | perturbed_figures(under, y, names) | network_figures(
+        first_weights(task, runs), acts, y, names, task.shape)
 
 # %% ../nbs/65_report.ipynb #many-classes
 MOST_CLASSES = 50 # in a picture
@@ -249,6 +250,7 @@ def network_figures(
     acts: dict[str, Activities], # answers of rules to some images
     y: Tensor,                   # the images' classes
     names,                       # of the classes
+    shape: tuple | None = None,  # of one image
 ) -> dict[str, Figure]:
     "Accuracy of each class, confusions, activity of the last hidden layer, CKA with the first rule's layers, weights."
     found = _answer_figures({rule: a[-1].argmax(-1) for rule, a in acts.items()}, y, names)
@@ -256,7 +258,7 @@ def network_figures(
     for (rule, a), ax in zip(acts.items(), axes): activity_histogram(a[-2], rule, ax)
     axes[0].set_ylabel("share (unit, image)")
     found |= _cka_figure(acts)
-    if (pictures := _defined(weight_images, weights, units=8)) is not None: found["weights"] = pictures
+    if (pictures := _defined(weight_images, weights, units=8, shape=shape)) is not None: found["weights"] = pictures
     return found
 
 def first_weights(
@@ -658,7 +660,8 @@ _SHOWN |= {
         "always.")),
     "weights": ("What do first-layer units look for?", (
         "Weights of the first units of the first seed, before and after training and their difference: red is "
-        "positive (excites), blue negative (inhibits). Each picture has its own colour scale.")),
+        "positive (excites), blue negative (inhibits). Of colour images each channel of a picture shows the weights of "
+        "that channel, and mid-grey is none. Each picture has its own colour scale.")),
     "changes": ("Where has the first layer changed?", (
         "Root mean square change of each pixel's synapses over the first layer's units, from the start of training "
         "to its end, first seed. Each picture has its own scale, from white for none to the largest, which stands "
@@ -712,7 +715,7 @@ def _shown_updates(tables: dict, out: Path, task: Task, runs: dict[str, Run], se
     for rule, run in runs.items():
         before, after = (r.net.weights[0][:1].detach() for r in (run.untrained(task.x_train), run.rule))
         pairs[rule] = changed(before, after)[0][0]
-    if (fig := _defined(change_maps, pairs)) is not None: parts.append(_figure(fig, out, "changes", runs))
+    if (fig := _defined(change_maps, pairs, task.shape)) is not None: parts.append(_figure(fig, out, "changes", runs))
     every = _note(_UPDATES_NOTE) + _html_table(tables["updates"][0])
     return "".join(parts) + _folded("All metrics of the updates", every)
 

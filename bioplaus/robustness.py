@@ -18,7 +18,8 @@ from .core import PERTURBATIONS, BadInput, checked_seed, choose, progress_bar, r
 from .data import Task
 from .noise import corrupted
 from .rule import Rule
-from .shown import Perturbation, answering, fact, kind_of, names_of, perturbation, severity_level
+from .shown import (Perturbation, answering, fact, image_shape, kind_of, names_of, perturbation,
+                            severity_level)
 from .stats import interval
 from .training import Run, evaluate
 
@@ -103,6 +104,8 @@ def robustness_suite(
     for name, rule in rules.items(): _fits(name, rule.to(task.x_test.device), task)
     specs = selected(noise, ("corruption", "network"), "noise") + selected(attacks, ("attack",), "attack")
     plan = [c for s in specs for c in conditions(s, severities, eps, task.shape)]
+    for c in plan:
+        if c.perturb and c.perturb.needs_shape: image_shape(task.n_in, task.shape)
     tests = _Tests(rules, task, n, min(n, whole(attack_images, "attack_images")), checked_seed(seed))
     with progress_bar(plan, disable=not progress, unit="condition", leave=False) as bar:
         for c in bar:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LOSSES', 'INPUTS', 'Phase', 'delta_v', 'delta_r', 'Delta', 'finished', 'one_hot', 'Loss', 'Free', 'send_down',
            'Backprop', 'Readout', 'Counting', 'Teacher', 'sight', 'looked_up', 'written_out', 'fill', 'normalised',
-           'Rule', 'make_rule', 'backprop', 'not_taught', 'teaching', 'register', 'rules']
+           'channelwise', 'Rule', 'make_rule', 'backprop', 'not_taught', 'teaching', 'register', 'rules']
 
 # %% ../nbs/05_rule.ipynb #imports
 import copy, inspect, numbers, typing
@@ -238,8 +238,21 @@ def fill(
 def normalised(rule, x: Tensor) -> Tensor:
     "(x − mean) / std, as the rule's networks were trained."
     if rule.normalise is None: warn_of_raw_pixels(rule.net)
-    mean, std = rule.normalise or (0.0, 1.0)
-    return (rule.net.flat(x) - mean).div_(std)
+    pixels = rule.net.flat(x)
+    mean, std = (channelwise(v, pixels) for v in rule.normalise or (0.0, 1.0))
+    return (pixels - mean).div_(std)
+
+def channelwise(
+    value,          # a number, or one for each channel
+    pixels: Tensor, # (..., pixels), for their number and type
+) -> float | Tensor:# the number, or (pixels,)
+    "Numbers of channels as numbers of pixels: colours lie in planes."
+    if not isinstance(value, (tuple, list)): return value
+    each, rest = divmod(pixels.shape[-1], len(value) or 1)
+    if rest or not len(value):
+        raise BadInput(f"normalise has {len(value)} numbers, one for each channel, and an image has "
+                       f"{pixels.shape[-1]} pixels, which is no multiple of that.")
+    return pixels.new_tensor(value).repeat_interleave(each)
 
 INPUTS = {  # what a rule shows its network of pixels
     "normalised": normalised,

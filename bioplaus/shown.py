@@ -156,16 +156,17 @@ def _checked_level(p: Perturbation) -> float:
 def image_shape(
     pixels: int,
     shape: tuple | None = None, # None: a square
-) -> tuple[int, int]:
-    "Rows and columns of an image of so many pixels."
+) -> tuple[int, ...]:
+    "(rows, columns) of an image of so many pixels; of colours (channels, rows, columns)."
     side = math.isqrt(pixels)
     square = not shape or len(shape) == 1 and side ** 2 == pixels  # a task of rows of pixels says no more
-    rows, *columns = (side, side) if square else shape
-    if len(columns) == 1 and rows * columns[0] == pixels: return rows, columns[0]
+    found = (side, side) if square else tuple(shape)
+    if len(found) in (2, 3) and math.prod(found) == pixels: return found
     hint = f"shape={tuple(shape)} was given" if shape else "that is no square"
     raise BadInput(f"this perturbation needs images of rows × columns; {pixels} pixels are in one, and {hint}. "
-                   "Give shape=(rows, columns) with that product, as in perturbation('fog:0.3', shape=(20, 30)); a "
-                   "Task has the shape of the images it was made of, (n, rows, columns).")
+                   "Give shape=(rows, columns), of colours (channels, rows, columns), with that product, as in "
+                   "perturbation('fog:0.3', shape=(20, 30)); a Task has the shape of the images it was made of, "
+                   "(n, rows, columns). Features that are no pixels have none: leave this perturbation out.")
 
 # %% ../nbs/20_shown.ipynb #names
 def known() -> dict:

@@ -181,7 +181,7 @@ def _answered(rules: dict, task: Task, seen) -> tuple[Figure, dict[str, int]]:
         x = seen(rule)
         p = torch.softmax(rule.predict(x[None])[0, 0].detach(), -1).cpu()
         answers[name] = int(p.argmax())
-        top.imshow(x.reshape(task.shape).cpu(), cmap="gray", vmin=0, vmax=1)
+        top.imshow(task.pictures(x).cpu(), cmap="gray", vmin=0, vmax=1)
         top.set(xticks=[], yticks=[], title=f"{name}: {task.classes[answers[name]]}")
         low.bar(range(len(p)), p, color=style_of(name)["color"])
         low.set(ylim=(0, 1), xticks=range(len(p)), xticklabels=task.classes)

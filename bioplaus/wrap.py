@@ -18,7 +18,7 @@ from .attacks import AT_ONCE
 from .core import BadInput, checked_seed, choose, shown_short, stream, whole, written_whole
 from .layers import ACTIVATIONS, Activation, Dense
 from .noise import NoisyNetwork
-from .rule import INPUTS, Rule
+from .rule import INPUTS, Rule, channelwise
 from .shown import ImageStream
 from .training import Run
 
@@ -326,14 +326,21 @@ def _of_pixels(value, layout: tuple, what: str) -> Tensor:
 
 # %% ../nbs/55_wrap.ipynb #torch-parts
 class Normalise(nn.Module):
-    "(x − mean) / std."
-    def __init__(self, mean: float, std: float):
+    "(x − mean) / std, of rows of pixels."
+    mean: float | Tensor # of colours (pixels,)
+    std: float | Tensor
+
+    def __init__(self, mean: float | Tensor, std: float | Tensor):
         super().__init__()
-        self.mean, self.std = mean, std
+        for name, value in (("mean", mean), ("std", std)):
+            if isinstance(value, Tensor): self.register_buffer(name, value)
+            else: setattr(self, name, value)
 
     def forward(self, x: Tensor) -> Tensor: return (x - self.mean) / self.std
 
-    def extra_repr(self): return f"mean={self.mean:g}, std={self.std:g}"
+    def extra_repr(self):
+        said = lambda v: f"{v.unique_consecutive().tolist()}" if isinstance(v, Tensor) else f"{v:g}"
+        return f"mean={said(self.mean)}, std={said(self.std)}"
 
 class UnitNorm(nn.Module):
     "Each image at unit length."
@@ -351,12 +358,15 @@ def to_torch(
     network,          # a `Run` or a `Rule`
     replica: int = 0, # which of its networks
 ) -> nn.Sequential:
-    "One network as a plain module: pixels in [0, 1] in, (N, pixels) or (N, 1, rows, columns), logits (N, classes) out."
+    """One network as a plain module: pixels in [0, 1] in, (N, pixels) or (N, channels, rows, columns), logits
+    (N, classes) out."""
     rule = network.rule if isinstance(network, Run) else network
     if whole(replica, "replica", 0) >= _plain(rule).net.replicas:
         raise BadInput(f"there is no replica {replica}; this rule has {rule.net.replicas}, counted from 0.")
     unit_norm = rule.inputs is INPUTS["unit-norm"]
-    shown = UnitNorm() if unit_norm else Normalise(*rule.normalise or (0.0, 1.0))
+    pixels = rule.net.weights[0].new_empty(rule.net.sizes[0])
+    of_pixels = (channelwise(v, pixels) for v in rule.normalise or (0.0, 1.0))
+    shown = UnitNorm() if unit_norm else Normalise(*of_pixels)
     parts: list[tuple[str, nn.Module]] = [("pixels", nn.Flatten()), ("shown", shown)]
     for l, (layer, act) in enumerate(zip(rule.layers, rule.acts), 1):
         linear = nn.Linear(layer.takes, layer.gives, layer.b is not None).to(layer.W)

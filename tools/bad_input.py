@@ -625,10 +625,10 @@ def study_calls(task):
                                                                  **dict(epochs=1, seeds=2, progress=False) | s)
     for rules in ([], ["frog"], ["backprop"] * 2, ["backprop:loss=x"], ["backprop:lr=-1"], ["backprop:net=1"]):
         yield f"compare {rules}", lambda r=rules: compare(r, task, progress=False)
-    colours = Task.from_tensors(torch.rand(60, 3, 4, 4), torch.arange(60) % 2, torch.rand(9, 3, 4, 4),
-                                torch.arange(9) % 2, name="colours")
-    yield "compare, fog on colours", lambda: compare(["backprop"], colours, perturbations=["fog:0.3"], epochs=10**6,
-                                                     progress=False)
+    features = Task.from_tensors(torch.rand(60, 13), torch.arange(60) % 2, name="features")
+    for p in ("fog:0.3", "fgsm:0.1"):
+        yield f"compare, {p} on features", lambda p=p: compare(["backprop"], features, perturbations=[p], epochs=10**6,
+                                                               progress=False)
 
 
 def look_calls(run, x, y):

@@ -5,10 +5,11 @@ const random = seed => () => { seed = (seed + 0x6D2B79F5) | 0; let t = Math.imul
 const normal = draw => Math.sqrt(-2 * Math.log(1 - draw())) * Math.cos(2 * Math.PI * draw());
 const dot = (a, b) => { let s = 0; for (let i = 0; i < a.length; i++) s += a[i] * b[i]; return s; };
 const softmax = v => { const m = Math.max(...v), e = v.map(x => Math.exp(x - m)), s = e.reduce((a, b) => a + b, 0); return e.map(x => x / s); };
-const grey = (canvas, pixels) => { // one 28 x 28 image, or whatever is square
-  const n = Math.round(Math.sqrt(pixels.length)), context = canvas.getContext("2d"), image = context.createImageData(n, n);
+const paint = (canvas, pixels) => { // one square image, grey or in three planes of colours
+  const planes = Number.isInteger(Math.sqrt(pixels.length)) ? 1 : 3, m = pixels.length / planes, n = Math.round(Math.sqrt(m));
+  const context = canvas.getContext("2d"), image = context.createImageData(n, n);
   canvas.width = canvas.height = n;
-  pixels.forEach((p, i) => image.data.set([255 * p, 255 * p, 255 * p, 255], 4 * i));
+  for (let i = 0; i < m; i++) image.data.set([0, 1, 2].map(c => 255 * pixels[planes == 3 ? c * m + i : i]).concat(255), 4 * i);
   context.putImageData(image, 0, 0);
 };
 const bar = (x, base, width, height, css) => `<rect x="${x}" y="${base - Math.max(0, height)}" width="${width}" height="${Math.abs(height)}" ${css}/>`;
@@ -97,7 +98,7 @@ play.control = (root, data) => {
     $("update").innerHTML = frames[k].map((v, i) => `<rect x="${i % columns}" y="${Math.floor(i / columns)}" width="1" height="1" class="${v < 0 ? "bp-minus" : "bp-plus"}" fill-opacity="${Math.abs(v) / most}"/>`).join("");
     $("said").textContent = `Probability of “${data.label}”: ${(100 * data.reached[k]).toFixed(1)}% (free: ${(100 * data.free).toFixed(1)}%). Length of the control signal: ${data.push[k].toPrecision(2)}. Length of the update: ${data.size[k].toPrecision(2)}; angle to backprop's: ${data.angle[k].toFixed(0)}°.`;
   };
-  grey($("image"), data.image);
+  paint($("image"), data.image);
   $("gain").oninput = show;
   show();
 };
@@ -114,8 +115,9 @@ const back = { // the push on v, for a push g on r
   tanh: (g, v, r) => g.map((x, i) => x * (1 - r[i] * r[i])), sigmoid: (g, v, r) => g.map((x, i) => x * r[i] * (1 - r[i])), relu: (g, v) => g.map((x, i) => v[i] > 0 ? x : 0),
   power: (g, v, r, n) => { const m = Math.max(1e-12, ...v), s = lengthOf(v.map(x => (Math.max(0, x) / m) ** n)), along = dot(g, r); return g.map((x, i) => v[i] > 0 ? (x - r[i] * along) / s * n * (v[i] / m) ** (n - 1) / m : 0); },
 };
+const of = (value, i, n) => Array.isArray(value) ? value[Math.floor(i * value.length / n)] : value; // of pixel i: one for all, or one for each channel
 const forward = (net, x) => {
-  const size = lengthOf(x), z = net.unit ? x.map(v => v / size) : x.map(v => (v - net.mean) / net.std), states = [];
+  const size = lengthOf(x), z = net.unit ? x.map(v => v / size) : x.map((v, i) => (v - of(net.mean, i, x.length)) / of(net.std, i, x.length)), states = [];
   let r = z;
   net.layers.forEach((l, k) => { const v = l.W.map((row, i) => dot(row, r) + l.b[i]), out = k < net.layers.length - 1 ? units[net.act](v, net.power) : v; states.push({v, r: out}); r = out; });
   return {z, size, states, logits: r};
@@ -129,7 +131,7 @@ const gradient = (net, x, y) => { // of the cross-entropy, with respect to the p
     g = k ? back[net.act](Array.from(down), states[k - 1].v, states[k - 1].r, net.power) : Array.from(down);
   }
   const along = dot(g, z);
-  return net.unit ? g.map((v, i) => (v - z[i] * along) / size) : g.map(v => v / net.std);
+  return net.unit ? g.map((v, i) => (v - z[i] * along) / size) : g.map((v, i) => v / of(net.std, i, g.length));
 };
 play.answers = (root, data) => {
   const nets = data.nets.map(read), images = data.images.map(t => Array.from(decode(t), v => (v & 255) / 255));
@@ -153,7 +155,7 @@ play.answers = (root, data) => {
     nets.forEach((net, i) => {
       const x = seen(net, y), p = softmax(forward(net, x).logits), best = p.indexOf(Math.max(...p));
       answers.push(best);
-      grey($(`image${i}`), x);
+      paint($(`image${i}`), x);
       $(`bars${i}`).innerHTML = p.map((v, k) => bar(12 * k + 1, 55, 10, 50 * v, `class="${k == y ? "bp-plus" : "bp-minus"}"`) + `<text x="${12 * k + 6}" y="67" text-anchor="middle" class="bp-text">${k}</text>`).join("");
       $(`answer${i}`).textContent = `${best == y ? "✓" : "✗"} says ${best} (${(100 * p[best]).toFixed(0)}%)`;
     });
@@ -189,7 +191,7 @@ play.explorer = (root, data) => {
   const stops = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
   const colour = t => { const k = Math.min(3, Math.floor(4 * t)), f = 4 * t - k; return stops[k].map((c, i) => Math.round(c + f * (stops[k + 1][i] - c))); };
   let view, i = 0, j = 1;
-  const picture = (canvas, k) => { grey($(canvas), images[k]); $(canvas).setAttribute("aria-label", `A ${name(k)}, image ${k + 1} of ${n}`); };
+  const picture = (canvas, k) => { paint($(canvas), images[k]); $(canvas).setAttribute("aria-label", `A ${name(k)}, image ${k + 1} of ${n}`); };
   const show = () => {
     const near = nearest(view, i, 5), same = near.filter(k => data.labels[k] == data.labels[i]).length, d = distance(view, i, j);
     const at = (ring, k) => { $(ring).setAttribute("cx", view.xy[2 * k]); $(ring).setAttribute("cy", view.xy[2 * k + 1]); };
