@@ -390,9 +390,10 @@ class Card(Entry):
     lr: float | tuple = 0.1 # default learning rate under SGD, or (hidden layers, output); chosen on validation images
     lr_adam: float | tuple | None = None # the same under Adam; None: nobody has looked for it
     lr_deep: float | tuple | None = None # under SGD, with several hidden layers or other units than sigmoids; None: lr
+    lr_conv: float | tuple | None = None # under SGD, on networks with filters; None: lr_deep
 
     def __post_init__(self):
-        for what in ("lr", "lr_adam", "lr_deep"): _check_rate(self.name, what, getattr(self, what))
+        for what in ("lr", "lr_adam", "lr_deep", "lr_conv"): _check_rate(self.name, what, getattr(self, what))
 
 # %% ../nbs/00_core.ipynb #entry-of
 def _check_rate(rule: str, what: str, rate):
@@ -623,9 +624,10 @@ def register(
     lr: float | tuple = 0.1, # default learning rate under SGD, or (hidden layers, output)
     lr_adam: float | tuple | None = None, # the same under Adam
     lr_deep: float | tuple | None = None, # under SGD, with several hidden layers or other units than sigmoids; None: lr
+    lr_conv: float | tuple | None = None, # under SGD, on networks with filters; None: lr_deep
 ):
     "Decorator: make `net, **options -> Rule` known as rule `name`. A later definition replaces an earlier one."
-    said = dict(equation=equation, sees=sees, paper=paper, lr=lr, lr_adam=lr_adam, lr_deep=lr_deep)
+    said = dict(equation=equation, sees=sees, paper=paper, lr=lr, lr_adam=lr_adam, lr_deep=lr_deep, lr_conv=lr_conv)
     def known(factory):
         RULES.add(entry_of(Card, name, factory, **said), factory)
         return factory
