@@ -159,8 +159,25 @@ def _built(n: int, plan: Planned, replicas: int, bias: bool):
     layer.takes = math.prod(plan.below)
     return layer
 
+# %% ../nbs/04a_convnet.ipynb #own-layers
+class _OwnLayers(Network):
+    "What one can ask a network that has layers of its own."
+    shape: tuple
+    spec: str
+
+    @property
+    def hidden(self) -> str: return self.made.get("network", self.spec)
+    @property
+    def settings(self) -> dict:
+        return {"network": self.spec, "shape": self.shape, "sizes": (self.sizes[0], self.sizes[-1]), "act": self.act,
+                "replicas": self.replicas, "bias": self.bias, "seed": self.seeds, "init": self.init} | self.made | {
+                "normalise": self.normalise}
+
+    def extra_repr(self):
+        return f"{self.spec!r} on {' × '.join(map(str, self.shape))}, act={self.act}, replicas={self.replicas}"
+
 # %% ../nbs/04a_convnet.ipynb #convnet
-class ConvNet(Network):
+class ConvNet(_OwnLayers):
     "`replicas` independent convolutional networks; replica s is the single network of seed `seed + s`."
     def __init__(self,
         shape: tuple,             # (C, H, W) of an image, or (H, W)
@@ -180,15 +197,6 @@ class ConvNet(Network):
         self.shape, self.spec = checked_shape(shape), spec
         layers = [_built(n, plan, replicas, bias) for n, plan in enumerate(plans)]
         super().__init__(layers, own if act is None else act, seed, init, normalise)
-
-    @property
-    def settings(self) -> dict:
-        return {"network": self.spec, "shape": self.shape, "sizes": (self.sizes[0], self.sizes[-1]), "act": self.act,
-                "replicas": self.replicas, "bias": self.bias, "seed": self.seeds, "init": self.init} | self.made | {
-                "normalise": self.normalise}
-
-    def extra_repr(self):
-        return f"{self.spec!r} on {' × '.join(map(str, self.shape))}, act={self.act}, replicas={self.replicas}"
 
 # %% ../nbs/04a_convnet.ipynb #named
 LENET, LENET_CIFAR = "c6k5p2 pool2 c16k5 pool2 d120 d84", "c32k3p1 pool2 c64k3 pool2 c128k3 gap d256"

@@ -114,8 +114,10 @@ def conv_down(
     if way == "groups":
         found = _gradient(_grouped(e), _grouped(like), kernels.flatten(0, 1), window, S, True)
         return _ungrouped(found, S)
-    return torch.stack([_pixels(_gradient(_planes(one), _planes(like[0]), k, window, 1, True))
-                        for one, k in zip(e, kernels)])
+    # on a CPU twice as fast for errors that lie plane by plane as for those with channels innermost
+    planes = _planes(e).contiguous()
+    return torch.stack([_pixels(_gradient(one, _planes(like[0]), k, window, 1, True))
+                        for one, k in zip(planes, kernels)])
 
 # %% ../nbs/03a_convolution.ipynb #under
 def conv_weights(

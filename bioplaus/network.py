@@ -62,6 +62,10 @@ class _Stack(_ReadsOlder):
     @property
     def depth(self) -> int: return len(self.layers)
     @property
+    def hidden(self) -> tuple | str:
+        "Sizes of the hidden layers; the name of a network that has layers of its own."
+        return self.sizes[1:-1]
+    @property
     def has_filters(self) -> bool: return any(layer.sites > 1 for layer in self.layers)
     @property
     def sizes(self) -> tuple[int, ...]: return self.layers[0].takes, *(layer.gives for layer in self.layers)

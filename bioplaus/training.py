@@ -481,7 +481,7 @@ def _started(rule: Rule, x: Tensor) -> Rule:
 def _check_size(config: dict, tensors: dict, path: Path):
     "Refuse settings of a network that isn't in the file, before memory is taken for it."
     net, held = config["net"], sum(t.numel() for k, t in tensors.items() if k.startswith("rule.net."))
-    numbers = [*net.get("sizes", ()), net.get("replicas", 1)]
+    numbers = [*(() if "shape" in net else net.get("sizes", ())), net.get("replicas", 1)]  # filters are few
     if not all(isinstance(n, int) and 0 < n <= held for n in numbers):
         raise BadInput(f"{path} holds {held:,} numbers, and its settings ask for {numbers[-1]} networks of "
                        f"{', '.join(map(str, numbers[:-1]))} units: they don't belong together.")
