@@ -15,6 +15,7 @@ from functools import partial
 
 import torch, torch.nn.functional as F
 from torch import Tensor
+from .convolution import BatchNorm
 from .core import BadInput, choose, moved, normal, real, register, whole
 from .clamping import Clamp, TargetProjection
 from .hebbian import (BCM, HEBB, Hebb, deep_soft_hebb, fair_pace, hard_wta, krotov_hopfield, oja, oja_subspace,
@@ -94,33 +95,36 @@ def competing(
     return with_readout(net, plasticity, readout, **more, hidden=hidden, inputs="unit-norm", start=near_the_mean)
 
 # %% ../nbs/12_readout.ipynb #deep
-TAUS, PACES = (1.0, 1 / 0.65, 4.0), (1.0, 1 / 16, 1 / 8)  # of the first, second and all further layers of filters
-
 def filtering(
     net: MLP,
-    plasticity: Callable | None, # of the hidden layers, or a list with one for each; None freezes them
-    length: float,               # of each unit's first weights, about
+    plasticity: Callable | list | None, # of the hidden layers, or a list with one for each; None freezes them
+    lengths: list,               # of the first weights of each layer's units, about
     readout: str = "delta",
     project: float = 0.0,
 ) -> Rule:
-    "Filters that rise above the mean of their place, from random weights of a given length, with a readout."
-    start = partial(long_weights, length=length)
-    return with_readout(net, plasticity, readout, project, hidden=ACTIVATIONS["triangle"], start=start)
+    "Filters that rise above the mean of their place, from random weights; then a readout of what they have become."
+    start, then = partial(long_weights, lengths=lengths), ("first-half", "second-half")
+    return with_readout(net, plasticity, readout, project, hidden=ACTIVATIONS["triangle"], start=start, schedule=then)
 
-def long_weights(rule: Rule, z: Tensor, length: float):
-    "Normal first weights of the hidden layers, of about this length; no biases."
+def long_weights(rule: Rule, z: Tensor, lengths: list):
+    "Normal first weights of the hidden layers, of about these lengths; no biases."
     with torch.no_grad():
-        for l, layer in enumerate(rule.layers[:-1]):
+        for l, (layer, length) in enumerate(zip(rule.layers[:-1], lengths)):
             drawn = normal(rule.net.seeds, layer.W.shape[1:], layer.W, "filters", l)
             layer.W.copy_(drawn * length / math.sqrt(layer.W.shape[-1]))
     unbiased(rule, z)
+
+# %% ../nbs/12_readout.ipynb #deep-softhebb
+TAUS, PACES = (1.0, 1 / 0.65, 4.0), (1.0, 1 / 16, 1 / 8)  # of the first, second and all further layers of filters
 
 def deep_softhebb(net: MLP, tau: float | None = None, readout: str = "delta", project: float = 0.0) -> Rule:
     "SoftHebb for layers of filters, each with its own temperature (all with `tau`, if it is given) and pace."
     if tau is not None: real(tau, "tau, the temperature of the competition,", 1e-6)
     at = [min(l, len(TAUS) - 1) for l in range(net.depth - 1)]
     each = [partial(deep_soft_hebb, tau=TAUS[l] if tau is None else tau, pace=PACES[l]) for l in at]
-    return filtering(net, each, 25.0, readout, project)
+    steps = [getattr(layer.between, "steps", ()) for layer in net.layers[:-1]]
+    lengths = [25.0 if any(isinstance(s, BatchNorm) for s in some) else 2.0 for some in steps]
+    return filtering(net, each, lengths, readout, project)
 
 _DENSE_ONLY = ("options adapt and power of softhebb are for dense layers; on filters its pace always adapts, and units "
                "rise above the mean of their place. Leave them out.")
