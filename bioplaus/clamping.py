@@ -63,7 +63,8 @@ class TargetProjection(Teacher):
     def forward(self, rule, phases, y):
         self.output(rule, phases, y)
         t = one_hot(y, phases[-1].v)
-        for B, phase in zip(self.buffers(), phases): phase.drive = project(self.strength * t, B.mT)
+        for B, layer, phase in zip(self.buffers(), rule.layers, phases):
+            phase.drive = layer.rows(project(self.strength * t, B.mT))
 
 # %% ../nbs/11_clamping.ipynb #settle
 class Settle:

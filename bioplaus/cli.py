@@ -112,7 +112,8 @@ Classes = Annotated[Optional[str], _option("A number of classes, or a list of la
 Act = Annotated[str, _one_of("Activation of the hidden layers: ", "--act", words=_ACTS)]
 Bias = Annotated[bool, _option("Units with or without biases.")]
 Init = Annotated[str, _one_of("", "--init", words=("pytorch", "xavier", "orthogonal"))]
-Net = Annotated[str, _option("Kind of network: mlp, or one that was registered under a name.", "--net", complete=_NETS)]
+Net = Annotated[str, _option("Network: mlp, lenet or another name, or one written out: 'c6k5p2 pool2 d84'. Of a "
+                             "study: several, comma-separated.", "--net", complete=_NETS)]
 Schedule = Annotated[Optional[str], _one_of("Of the learning rate; default: each rule's own. ", "--schedule",
                                             words=("constant", "linear", "cosine"))]
 Perturb = Annotated[list[str], _option(
@@ -217,6 +218,34 @@ def _networks(hidden: list[str], sizes: list[str]) -> tuple[list[tuple], list[tu
     all_ = [tuple(numbers(text, int, "--sizes")) for text in sizes]
     if any(len(a) < 2 for a in all_): raise BadInput(f"--sizes {sizes[0]}: there must be an input and an output.")
     return [a[1:-1] for a in all_], [(a[0], a[-1]) for a in all_]
+
+# %% ../nbs/90_cli.ipynb #nets
+def _filters(net: str) -> bool:
+    "Whether a network has layers of its own."
+    from bioplaus.network import has_filters
+    return net != "mlp" and has_filters(net)
+
+def _own_act(act: str) -> str | None:
+    "The activation that is asked for; None for a network's own, where it is a perceptron's."
+    return None if act == "sigmoid" else act
+
+def _nets(text: str) -> str | tuple:
+    "The network that is asked for, or several."
+    names = [name.strip() for name in text.split(",")]
+    return names[0] if len(names) == 1 else tuple(names)
+
+def _one_net(text: str) -> str:
+    net = _nets(text)
+    if isinstance(net, str): return net
+    raise BadInput(f"one network is needed; {len(net)} were given: {text}.")
+
+def _own_layers(how: dict):
+    "A `BadInput` for layers that no network would have."
+    given = "--hidden" if how["hidden"] else "--sizes" if how["sizes"] else None
+    nets = _nets(how["net"])
+    if given and all(map(_filters, [nets] if isinstance(nets, str) else nets)):
+        raise BadInput(f"{given} gives the layers of an mlp, and --net {how['net']} has its own. Leave one of the two "
+                       "out.")
 
 # %% ../nbs/90_cli.ipynb #say
 def _plain(value):
@@ -387,12 +416,14 @@ def train(
     chosen, rate = read_options(",".join(how["options"])), read_lr(how["lr"])
     (hidden, *more), ends = _networks(how["hidden"], how["sizes"])
     if more: raise BadInput(f"one network is needed; the layers of {1 + len(more)} were given.")
+    kind, _ = _one_net(how["net"]), _own_layers(how)
     from bioplaus.data import load_task
     task = _one_task(how["tasks"], how["label"])
     t = load_task(task, read_classes(classes), how["normalise"], device=how["device"])
     first, last = ends[0] if ends else (t.n_in, t.n_classes)
-    net = dict(name=how["net"], sizes=[first, *hidden, last], act=how["act"], replicas=how["seeds"], bias=how["bias"],
+    net = dict(name=kind, sizes=[first, *hidden, last], act=how["act"], replicas=how["seeds"], bias=how["bias"],
                seed=how["seed"], init=how["init"])
+    if _filters(kind): net |= {"sizes": [t.n_in, t.n_classes], "shape": t.shape, "act": _own_act(how["act"])}
     fitted = {n: how[n] for n in ("epochs", "batch_size", "optimizer", "augment", "schedule")}
     _train(rule, chosen, net, t, out, how["as_json"], lr=rate, **fitted)
 
@@ -616,19 +647,21 @@ def study(
 ):
     "Compare rules over tasks and seeds, clean, noisy and attacked; write tables, figures, a report, trained networks."
     (nets, ends), many = _networks(how["hidden"], how["sizes"]), read_seeds(seeds)
+    _own_layers(how)
     names = read_names(rules)
     counts = {"workers": workers} | ({} if isinstance(many, tuple) else {"seeds": many})
     _checked([name.partition(":")[0] for name in names], how["device"], **counts)
     settings = dict(rules=with_options(names, how["options"]), tasks=_tasks(how["tasks"], how["label"]), seeds=many,
                     classes=_counts(classes), hidden=tuple(nets) if len(nets) > 1 else nets[0],
                     lr=read_lr(how["lr"]), images=images, watch=read_levels(watch), mediators=read_names(mediators),
-                    **{n: how[n] for n in _AS_THEY_ARE}, **({"perturbations": read_levels(perturb)} if perturb else {}))
+                    net=_nets(how["net"]), **{n: how[n] for n in _AS_THEY_ARE},
+                    **({"perturbations": read_levels(perturb)} if perturb else {}))
     for end in ends: _check_ends(settings, end, how["device"])
     if dry_run: return _would(settings, out, how["as_json"], tune, how["device"])
     where = dict(device=how["device"], workers=workers, scheduler=scheduler)
     _study(settings, out, how["as_json"], tune, tensorboard, **where)
 
-_AS_THEY_ARE = ("net", "act", "bias", "init", "seed", "epochs", "batch_size", "optimizer", "schedule", "normalise",
+_AS_THEY_ARE = ("act", "bias", "init", "seed", "epochs", "batch_size", "optimizer", "schedule", "normalise",
                 "augment")
 
 # %% ../nbs/90_cli.ipynb #study-ends
@@ -739,7 +772,9 @@ def search(
     _checked([name.partition(":")[0] for name in names], how["device"], seeds=how["seeds"], epochs=how["epochs"])
     if how["lr"] is not None: raise BadInput("--lr says what the learning rate shall be; a search finds it.")
     settings: dict = dict(rules=with_options(names, how["options"]), tasks=(_one_task(how["tasks"], how["label"]),),
-                          classes=(classes or None,), hidden=nets[0], **{n: how[n] for n in _AS_THEY_ARE})
+                          classes=(classes or None,), hidden=nets[0], net=_one_net(how["net"]),
+                          **{n: how[n] for n in _AS_THEY_ARE})
+    _own_layers(how)
     if len(nets) > 1: raise BadInput(f"one network is needed; the layers of {len(nets)} were given.")
     for end in ends: _check_ends(settings, end, how["device"])
     from bioplaus.search import best_rates, rates_table, tune

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FEEDBACKS', 'Controller', 'Fixed', 'sweep', 'pushed', 'Learned', 'slopes', 'jacobian', 'solved', 'Ideal',
-           'loop_matrix', 'Control', 'teach', 'dfc', 'dfc_ss', 'dfc_ssa', 'strong_dfc', 'held_at_label',
-           'under_control', 'hebb_control', 'covariance_control', 'oja_control', 'contrastive_control']
+           'loop_matrix', 'check_network', 'Control', 'teach', 'dfc', 'dfc_ss', 'dfc_ssa', 'strong_dfc',
+           'held_at_label', 'under_control', 'hebb_control', 'covariance_control', 'oja_control', 'contrastive_control']
 
 # %% ../nbs/14_control.ipynb #imports
 import math, warnings
@@ -259,11 +259,15 @@ class _Acts(_Simulated):
         return {} if self.how == "closed" else {"unsettled": lost / seen.clamp(min=1)}
 
 # %% ../nbs/14_control.ipynb #check-network
-def _check_network(net: MLP):
+def check_network(net: MLP):
     "A `BadInput` for a network without hidden layers, or with something between its layers."
     if net.depth < 2:
         raise BadInput(f"feedback control teaches hidden layers, and the sizes {net.sizes} have none; "
                        "give at least one hidden size.")
+    if net.has_filters:
+        raise BadInput("feedback control isn't there for networks with filters: its controller needs the Jacobian of "
+                       "every image, which takes as many passes down as there are classes, and its memory for each "
+                       "unit at each place. Take backprop, fa, kolen-pollack or dfa for this network, or an mlp.")
     if any(layer.between for layer in net.layers):
         raise BadInput("feedback control needs the Jacobian of every image, which is computed for layers with "
                        "nothing between them; take backprop or a rule with feedback weights for this network.")
@@ -285,7 +289,7 @@ class Control(_Acts):
         loss: str = "cross-entropy",
     ):
         super().__init__()
-        _check_network(net)
+        check_network(net)
         own = isinstance(feedback, nn.Module)
         self.feedback = feedback if own else FEEDBACKS[choose(feedback, FEEDBACKS, "feedback")](net)
         self.how = choose(how, ("closed", "settled", "trajectory"), "how")

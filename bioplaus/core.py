@@ -390,6 +390,7 @@ class Card(Entry):
     lr: float | tuple = 0.1 # default learning rate under SGD, or (hidden layers, output); chosen on validation images
     lr_adam: float | tuple | None = None # the same under Adam; None: nobody has looked for it
     lr_deep: float | tuple | None = None # under SGD, with several hidden layers or other units than sigmoids; None: lr
+    lr_conv: float | tuple | None = None # under SGD, on networks with filters; None: lr_deep
     colour: str = ""    # in figures, as "#rrggbb"; none: a free one
     label: str = ""     # in figures, in place of the name
 
@@ -397,7 +398,7 @@ class Card(Entry):
         if self.colour and not re.fullmatch("#[0-9A-Fa-f]{6}", self.colour):
             raise BadInput(f"the colour of rule {self.name!r} must look like '#0072B2'; {shown_short(self.colour)} was "
                            "given.")
-        for what in ("lr", "lr_adam", "lr_deep"): _check_rate(self.name, what, getattr(self, what))
+        for what in ("lr", "lr_adam", "lr_deep", "lr_conv"): _check_rate(self.name, what, getattr(self, what))
 
 # %% ../nbs/00_core.ipynb #entry-of
 def _check_rate(rule: str, what: str, rate):
@@ -628,12 +629,13 @@ def register(
     lr: float | tuple = 0.1, # default learning rate under SGD, or (hidden layers, output)
     lr_adam: float | tuple | None = None, # the same under Adam
     lr_deep: float | tuple | None = None, # under SGD, with several hidden layers or other units than sigmoids; None: lr
+    lr_conv: float | tuple | None = None, # under SGD, on networks with filters; None: lr_deep
     colour: str = "",   # in figures, as "#rrggbb"; none: a free one
     label: str = "",    # in figures, in place of the name
 ):
     "Decorator: make `net, **options -> Rule` known as rule `name`. A later definition replaces an earlier one."
-    said = dict(equation=equation, sees=sees, paper=paper, lr=lr, lr_adam=lr_adam, lr_deep=lr_deep, colour=colour,
-                label=label)
+    said = dict(equation=equation, sees=sees, paper=paper, lr=lr, lr_adam=lr_adam, lr_deep=lr_deep, lr_conv=lr_conv,
+                colour=colour, label=label)
     def known(factory):
         RULES.add(entry_of(Card, name, factory, **said), factory)
         return factory

@@ -21,14 +21,17 @@ from .rule import LOSSES, Delta, Rule, Teacher, send_down, teaching
 def random_like(
     net: MLP,
     l: int,                 # layer, counted from 0, whose law and fan-in are taken
-    width: int,             # how many units the weights come from
+    width: int | None = None, # how many units the weights come from, straight to all rates below; None: the layer's own
     role: str = "feedback", # another role, another draw
-) -> Tensor:                # (S, width, fan-in)
+) -> Tensor:                # (S, width, rates below), or the shape of the layer's weights
     "Random weights by the network's own law of initial weights."
-    W = net.weights[l]
-    B, b = W.new_empty(W.shape[0], width, W.shape[2]), W.new_empty(width)
+    layer = net.layers[l]
+    W, own = layer.W, width is None
+    out, fan = W.shape[1:] if own else (width, layer.takes)
+    B, b = W.new_empty(W.shape[0], out, fan), W.new_empty(out)
     with torch.no_grad():
-        for s, seed in enumerate(net.seeds): INITS[net.init](B[s], b, stream(seed, role, l))
+        for s, seed in enumerate(net.seeds):
+            INITS[net.init](layer.drawn(B[s]) if own else B[s], b, stream(seed, role, l))
     return B
 
 # %% ../nbs/13_feedback.ipynb #fa
@@ -42,9 +45,8 @@ class Feedback(Teacher):
         self.loss = LOSSES[choose(loss, LOSSES, "loss")]
         for l in range(1, net.depth): self.own(f"B{l + 1}", random_like(net, l, self.source(net, l)))
 
-    def source(self, net: MLP, l: int) -> int:
-        "How many units the feedback weights of layer `l` come from: the layer's own."
-        return net.sizes[l + 1]
+    def source(self, net: MLP, l: int) -> int | None:
+        "How many units the feedback weights of layer `l` come from; None: the layer's own, wired as it is."
 
     def own(self, name: str, B: Tensor): self.register_buffer(name, B)
 
@@ -70,14 +72,15 @@ class DirectFeedback(Feedback):
         W = rule.net.weights[-1]
         ways = [torch.eye(W.shape[1], dtype=W.dtype, device=W.device).expand(len(W), -1, -1)]
         for layer in reversed(rule.layers[1:]):
-            seen = layer.see(W.new_zeros(1, layer.takes))
-            ways.append(layer.down(ways[-1], seen))
+            seen = layer.see(W.new_zeros(len(W), W.shape[1], layer.takes))
+            ways.append(layer.down(layer.rows(ways[-1]), seen).reshape(*W.shape[:2], -1))
         return ways[:0:-1]
 
     def forward(self, rule, phases, y):
         phases[-1].drive = self.loss.error(phases[-1].v, y)
-        for B, below in zip(self.feedback(rule), phases):
-            below.drive = rule.hidden.pull(project(phases[-1].drive, B), below.v, below.post)
+        for B, layer, below in zip(self.feedback(rule), rule.layers, phases):
+            e = layer.rows(project(phases[-1].drive, B))
+            below.drive = rule.hidden.pull(e, below.v, below.post)
 
 # %% ../nbs/13_feedback.ipynb #signs
 class SignFeedback(Feedback):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['HEBB', 'hebb', 'hebb_units', 'hebb_samples', 'hebb_decay', 'Hebb', 'hebb_rule', 'effective_rank', 'oja',
-           'oja_subspace', 'sanger', 'BCM', 'fair_pace', 'soft_hebb', 'hard_wta', 'krotov_hopfield']
+           'oja_subspace', 'sanger', 'BCM', 'fair_pace', 'soft_hebb', 'deep_soft_hebb', 'hard_wta', 'krotov_hopfield']
 
 # %% ../nbs/10_hebbian.ipynb #imports
 from collections.abc import Callable
@@ -14,7 +14,7 @@ import torch, torch.nn.functional as F
 from torch import Tensor, nn
 from .core import choose, real, register
 from .network import MLP
-from .products import mean_outer, project
+from .products import Lazy, mean_outer, project
 from .rule import Free, Rule
 
 # %% ../nbs/10_hebbian.ipynb #hebb
@@ -28,8 +28,9 @@ def hebb_units(post_taught, pre_taught):
 
 def hebb_samples(post_taught, pre_taught):
     "⟨(r* − ⟨r*⟩)(r₋* − ⟨r₋*⟩)ᵀ⟩, the covariance"
-    centred = [r - r.mean(-2, keepdim=True) for r in (post_taught, pre_taught)]
-    return mean_outer(*centred)
+    post = post_taught - post_taught.mean(-2, keepdim=True)
+    if isinstance(pre_taught, Lazy): return mean_outer(post, pre_taught)  # one of them centred is enough
+    return mean_outer(post, pre_taught - pre_taught.mean(-2, keepdim=True))
 
 HEBB = {"none": hebb, "units": hebb_units, "samples": hebb_samples}
 
@@ -100,6 +101,14 @@ def soft_hebb(v_taught, current, pre_taught, W, tau=0.01, adapt=0.0):
     y = fair_pace(torch.softmax(v_taught / tau, -1))
     change = mean_outer(y, pre_taught).minus_own((y * current).mean(-2))
     return change * (W.norm(dim=-1, keepdim=True) - 1).abs() ** adapt if adapt else change
+
+def deep_soft_hebb(v_taught, current, pre_taught, W, tau=1.0, pace=1.0):
+    "±yₖ (x − uₖ Wₖ), + for the winner alone, over the largest, times |‖Wₖ‖ − 1|^½ (Journé et al. 2023)"
+    y = torch.softmax(v_taught / tau, -1)
+    y = torch.where(y == y.amax(-1, keepdim=True), y, -y)
+    change = mean_outer(y, pre_taught).minus_own((y * current).mean(-2)).dense(W)
+    largest = change.abs().amax((-2, -1), keepdim=True).clamp(min=1e-30)  # of each replica
+    return change * (pace * (W.norm(dim=-1, keepdim=True) - 1).abs().sqrt() / largest)
 
 def hard_wta(v_taught, pre_taught, W):
     "yₖ (x − Wₖ) with y = 1 for the winner: online k-means (MacQueen 1967)"

@@ -10,7 +10,8 @@ import copy, itertools
 
 import torch
 from torch import Tensor
-from .core import cards, stream
+from .convolution import rows
+from .core import BadInput, cards, stream
 from .rule import Rule, looked_up, sight, teaching, written_out
 
 # %% ../nbs/06_locality.ipynb #synapse-sees
@@ -63,10 +64,26 @@ def _mixes_samples(change, given: dict, base: Tensor) -> bool:
 # %% ../nbs/06_locality.ipynb #rule-sees
 def _null_disturbance(W: Tensor, pres: list[Tensor], g: torch.Generator) -> Tensor:
     "A random disturbance of W that is orthogonal to all of `pres`: no pre-activation moves."
-    P = torch.cat([p.expand(W.shape[0], -1, -1) for p in pres], 1)
+    P = torch.cat([rows(p).expand(W.shape[0], -1, -1) for p in pres], 1)
+    if P.shape[1] >= P.shape[2]:
+        raise BadInput(f"what a synapse sees is measured with fewer rows (images × places: {P.shape[1]}) than a unit "
+                       f"has synapses ({P.shape[2]}); take a network with larger windows, or smaller images.")
     D = torch.randn(W.shape, generator=g, dtype=W.dtype)
     return D - D @ torch.linalg.pinv(P) @ P
 
+_AT_A_PLACE = {"drive", "post", "post_taught", "post_hat", "v_taught", "v_hat", "v", "current"}
+
+def _averages_places(plasticity, given: dict) -> bool:
+    "Whether one weight's change responds to what happens at the first place of an image, and at the last: copies."
+    def change(row: int | None) -> Tensor:
+        asked = {n: given[n].clone() if n in _AT_A_PLACE else given[n] for n in sight(plasticity)}
+        for n in _AT_A_PLACE & set(asked) if row is not None else (): asked[n][:, row, 0] += _BUMPS[0]
+        return written_out(copy.deepcopy(plasticity)(**asked), given["W"])
+    base = change(None)
+    first, last = ((change(row) - base).abs() > 1e-9 * (1 + base.abs()) for row in (0, given["sites"] - 1))
+    return bool((first & last).any())
+
+# %% ../nbs/06_locality.ipynb #changes-alone
 def _changes(rule: Rule, z: Tensor, y: Tensor) -> list:
     "ΔW of every layer, from a fresh copy of the rule; None for a frozen layer."
     rule = copy.deepcopy(rule)
@@ -102,16 +119,23 @@ def what_it_sees(
     seen = {"transported weights"} if _reads_other_weights(rule, z[:2], y[:2]) else set()
     if _mixes_batch(rule, z, y): seen.add("batch")
     for phase, W, names, plasticity in zip(rule.phases(z[:2], y[:2]), rule.net.weights, rule.sight, rule.plasticity):
-        if plasticity is not None: seen |= _synapse_sees(plasticity, looked_up(phase, {*names, "W"}, W))
+        if plasticity is None: continue
+        given = looked_up(phase, {*names, "W", "sites"}, W)
+        given |= {n: rows(given[n]) for n in _PRE if n in given}
+        seen |= _synapse_sees(plasticity, given)
+        if phase.sites > 1 and _averages_places(plasticity, given): seen.add("copies")
     return seen
 
+# %% ../nbs/06_locality.ipynb #check-locality
 def check_locality(
     rule: Rule,              # a rule on a small network
     sees: str | None = None, # the claim, comma-separated; None: what the rule's card says
 ) -> str:
     "Measure what a synapse of `rule` sees, and raise an `AssertionError` unless it is exactly what is claimed."
     rule = teaching(rule, "check_locality")
-    claim = {w.strip() for w in (cards()[rule.name].sees if sees is None else sees).split(",") if w.strip()}
+    copied = any(layer.sites > 1 and _AT_A_PLACE & set(names) for layer, names in zip(rule.layers, rule.sight))
+    said = cards()[rule.name].sees + ", copies" * copied if sees is None else sees
+    claim = {w.strip() for w in said.split(",") if w.strip()}
     found = what_it_sees(rule)
     if found != claim:
         raise AssertionError(f"rule {rule.name!r} claims that a synapse sees {sorted(claim)}; "

@@ -25,6 +25,17 @@ class Dendrites(NamedTuple):
     r_inter: Tensor  # rate of the interneurons
     v_apical: Tensor # apical dendrite of the layer
 
+# %% ../nbs/15_microcircuit.ipynb #one-place
+def _check_network(net: MLP):
+    "A `BadInput` for a network without hidden layers, or with filters."
+    if net.depth < 2:
+        raise BadInput(f"a microcircuit teaches hidden layers, and the sizes {net.sizes} have none; "
+                       "give at least one hidden size.")
+    if net.has_filters:
+        raise BadInput("a microcircuit isn't there for networks with filters: each unit has interneurons that copy "
+                       "the layer above, one set for each place, and no synapse could share them. Take "
+                       "kolen-pollack or dfa for this network, or an mlp.")
+
 # %% ../nbs/15_microcircuit.ipynb #circuit
 class Circuit(Teacher):
     "The synapses between each hidden layer and the one above."
@@ -33,9 +44,7 @@ class Circuit(Teacher):
 
     def _grow(self, net: MLP, feedback: str, start: str):
         "The weights of all layers, as `Microcircuit` was asked for them."
-        if net.depth < 2:
-            raise BadInput(f"a microcircuit teaches hidden layers, and the sizes {net.sizes} have none; "
-                           "give at least one hidden size.")
+        _check_network(net)
         transposed = choose(feedback, ("random", "transposed"), "feedback") == "transposed"
         right = choose(start, ("self-predicting", "random"), "start") == "self-predicting"
         for l in range(1, net.depth): self._grow_layer(net, l, transposed, right)

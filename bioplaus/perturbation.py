@@ -71,8 +71,8 @@ class NodePerturbation(Perturbed):
         pres, logits = shaken(rule, z, noise, self.on)
         other = shaken(rule, z, [-n for n in noise], self.on)[1] if self.antithetic else phases[-1].v
         gain = self.gain(logits, other, y)
-        for phase, n, pre in zip(phases, noise, pres):
-            phase.modulator, phase.drive = -gain / self.sigma**2, n
+        for layer, phase, n, pre in zip(rule.layers, phases, noise, pres):
+            phase.modulator, phase.drive = layer.each(-gain / self.sigma**2), n
             if self.on == "r" and phase is not phases[-1]: phase.drive = rule.hidden.pull(n, phase.v, phase.post)
             if not self.antithetic: phase.pre_taught = pre
 
@@ -117,8 +117,8 @@ class Reward(Perturbed):
         noise = self.noise([p.v for p in phases])
         pres, logits = shaken(rule, phases[0].seen, noise)
         surprise = (logits.argmax(-1) == y).to(logits) - self.usual
-        for phase, n, pre in zip(phases, noise, pres):
-            phase.modulator, phase.drive, phase.pre_taught = surprise / self.sigma**2, n, pre
+        for layer, phase, n, pre in zip(rule.layers, phases, noise, pres):
+            phase.modulator, phase.drive, phase.pre_taught = layer.each(surprise / self.sigma**2), n, pre
 
     def update(self, rule, phases):
         super().update(rule, phases)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['WAYS', 'LEAST', 'FASTER', 'ways_here', 'processor', 'measure_ways', 'choose_ways', 'wants_rows_outermost', 'only_bmm',
-           'product', 'ungraded', 'affine', 'keep_memory', 'project', 'Outer', 'accumulate', 'mean_outer']
+           'product', 'ungraded', 'Lazy', 'affine', 'keep_memory', 'project', 'Outer', 'accumulate', 'mean_outer']
 
 # %% ../nbs/02_products.ipynb #imports
 import ctypes, hashlib, json, os, platform, sys, time
@@ -201,6 +201,26 @@ def ungraded(f: Callable) -> Callable:
     def quiet(*args, **kwargs): return (plain if torch.is_grad_enabled() else f)(*args, **kwargs)
     return quiet
 
+# %% ../nbs/02_products.ipynb #lazy
+class Lazy:
+    "Rows (S, R, in), or (R, in) for all replicas alike, that aren't written out."
+    shape: torch.Size
+
+    def through(self, W: Tensor, b: Tensor | None = None) -> Tensor:
+        "W r + b of every row, (S, R, out)."
+        raise NotImplementedError
+
+    def under(self, post: Tensor) -> Tensor:
+        "The sum of post preᵀ over rows, (S, out, in)."
+        raise NotImplementedError
+
+    def joined(self, others: list, replicas: int) -> "Lazy":
+        "These rows and then the others', of so many replicas."
+        raise NotImplementedError
+
+    def dim(self) -> int: return len(self.shape)
+    def size(self, dim: int) -> int: return self.shape[dim]
+
 # %% ../nbs/02_products.ipynb #affine
 def affine(
     r: Tensor,               # (N, in), the same for all replicas, or (S, N, in)
@@ -208,6 +228,7 @@ def affine(
     b: Tensor | None = None, # (S, out)
 ) -> Tensor:                 # (S, N, out)
     "v = W r + b, for each replica."
+    if isinstance(r, Lazy): return r.through(W, b)
     if r.dim() == 3: return product(r, W.mT, b)
     v = product(r[None], W.flatten(0, 1).mT[None], None if b is None else b.flatten()[None])[0]
     return v.unflatten(-1, W.shape[:2]).movedim(-2, 0)
@@ -231,7 +252,7 @@ def project(
     if r.shape[-1] != M.shape[-2]:
         raise BadInput(f"rows of {r.shape[-1]} numbers can't go through a matrix of shape {tuple(M.shape)}; "
                        f"it takes rows of {M.shape[-2]}.")
-    return product(r, M, bias) if r.dim() == 3 else affine(r, M.mT, bias)
+    return product(r, M, bias) if r.dim() == 3 and not isinstance(r, Lazy) else affine(r, M.mT, bias)
 
 # %% ../nbs/02_products.ipynb #sum-parts
 def _added(a, b):
@@ -293,8 +314,14 @@ def _row(c):
     "A number as it is, (S,) as (S, 1), (S, out) as it is: what multiplies biases."
     return c if not isinstance(c, Tensor) or c.dim() == 0 else c.view(len(c), -1)
 
-def _rows(post: Tensor, pre: Tensor, alpha: float, out: Tensor | None = None) -> Tensor:
+def _joined(pres: list, replicas: int):
+    "The rows of several, one after the other."
+    if isinstance(pres[0], Lazy): return pres[0].joined(pres[1:], replicas)
+    return torch.cat([p.expand(replicas, -1, -1) for p in pres], 1)
+
+def _rows(post: Tensor, pre: Tensor | Lazy, alpha: float, out: Tensor | None = None) -> Tensor:
     "alpha times the sum of post preᵀ over rows. Rows that all replicas share make one large product."
+    if isinstance(pre, Lazy): return pre.under(post).mul_(alpha)
     if alpha != 1: post = post * alpha
     return product(post.mT, pre, out=out) if pre.dim() == 3 and len(pre) == len(post) else post.mT @ pre
 
@@ -319,7 +346,7 @@ class _Factors(_Sum):
             return post, pre, (by if scale is None else by * scale) / post.size(-2)
         posts = [_scaled(s, _column(by) / post.shape[-2], post) for s, post, _ in self.terms]
         if alone: return posts[0], pre, 1.0
-        return torch.cat(posts, 1), torch.cat([p.expand(len(posts[0]), -1, -1) for _, _, p in self.terms], 1), 1.0
+        return torch.cat(posts, 1), _joined([pre for _, _, pre in self.terms], len(posts[0])), 1.0
 
 # %% ../nbs/02_products.ipynb #unwritten
 class _Unwritten(_Factors):
@@ -413,6 +440,7 @@ def accumulate(
     keep: float = 1.0,   # share of the weights that stays
 ) -> Tensor:             # the weights
     "W ← keep W + alpha Σ post preᵀ over rows, each weight read and written once, if no other way was chosen."
+    if isinstance(pre, Lazy): return (W if keep == 1 else W.mul_(keep)).add_(pre.under(post), alpha=alpha)
     a, b = post.mT, pre if pre.dim() == 3 else pre.expand(len(W), -1, -1)
     way = _CHOSEN.get(("change", len(W), post.size(-2), *W.shape[1:])) if _CHOSEN else None
     if way is None or W.dtype != torch.float32 or not W.is_cpu: return W.baddbmm_(a, b, beta=keep, alpha=alpha)

@@ -96,7 +96,8 @@ def _answers(rule: Rule, shown: tuple, y: Tensor | None, phase: str) -> list[Ten
     if phase == "free":
         with trusted_pixels(): rs = who.activities(x)  # a perturbation may leave [0, 1]
     else: # on a copy, for a teacher may count what it is asked; where it teaches at several moments, their mean
-        rs = [p.post_taught.unflatten(-2, (-1, z.shape[-2])).mean(-3) for p in copy.deepcopy(rule).phases(z, y)]
+        taught = zip(rule.layers, copy.deepcopy(rule).phases(z, y))
+        rs = [layer.flat(p.post_taught).unflatten(-2, (-1, z.shape[-2])).mean(-3) for layer, p in taught]
     return [z if z.dim() == 3 else z.expand(rule.net.replicas, *z.shape), *rs]
 
 # %% ../nbs/50_representations.ipynb #rdm-class

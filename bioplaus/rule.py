@@ -302,7 +302,7 @@ class _Answers(_Held):
     def activities(self, x: Tensor) -> list[Tensor]:
         "The activity (S, N, units) of every layer for pixels `x`, (N, pixels) or (S, N, pixels); the last are logits."
         *hidden, output = self.free(self.transform(checked_pixels(x)))
-        return [state.r for state in hidden] + [output.v]
+        return [layer.flat(state.r) for layer, state in zip(self.layers, hidden)] + [output.v]
 
 # %% ../nbs/05_rule.ipynb #taught
 class _Taught(_Answers):

@@ -36,7 +36,7 @@ def search_lr(
         raise BadInput(f"{rule!r} has a learning rate; the search is for one.")
     stacked = [study.seed + s for _ in rates for s in range(seeds)]
     by_rate = torch.tensor(rates, dtype=torch.float64).repeat_interleave(seeds, 0)
-    stack, _ = study.rule_on(rule, task.n_in, task.n_classes, seeds=tuple(stacked))
+    stack, _ = study.rule_on(rule, task.n_in, task.n_classes, seeds=tuple(stacked), shape=task.shape)
     try: run = fit(stack, task, study.epochs, by_rate, study.batch_size, study.optimizer,
                    augment=study.augment, schedule=study.schedule, progress=False, warn=False)
     except Diverged as e: run = e.run
@@ -132,7 +132,7 @@ TUNING_SEED = 1000 # of networks and shuffles while tuning: none of a study's
 
 def _begin(rule: str, task: Task, settings: dict) -> Lattice:
     "The lattice around the rate on the rule's card."
-    spec, _ = Study(rules=(rule,), seeds=1, **settings).rule_on(rule, task.n_in, task.n_classes)
+    spec, _ = Study(rules=(rule,), seeds=1, **settings).rule_on(rule, task.n_in, task.n_classes, shape=task.shape)
     with warnings.catch_warnings():  # that no rate for Adam is known is why one searches
         warnings.simplefilter("ignore")
         rate = default_lr(spec, settings.get("optimizer", "sgd"))
@@ -178,11 +178,13 @@ def search_rates(
 def _settings(study: Study) -> dict:
     "What `search_rates` needs to train as the study does."
     names = ("act", "bias", "init", "batch_size", "optimizer", "schedule", "augment")
-    return {n: getattr(study, n) for n in names} | {"hidden": study.networks[0]}
+    network, found = study.networks[0], {n: getattr(study, n) for n in names}
+    if isinstance(network, str): return found | {"net": network}
+    return found | {"hidden": network} | ({} if study.net == "mlp" else {"net": study._sized()})
 
 def _codes(study: Study, rules: list[str], task: Task) -> dict[str, str]:
     "A fingerprint of each rule: what an older draft of a rule has tried isn't this one's."
-    made = {r: study.rule_on(r, task.n_in, task.n_classes)[0] for r in rules}
+    made = {r: study.rule_on(r, task.n_in, task.n_classes, shape=task.shape)[0] for r in rules}
     return {r: fingerprint(*code_of(rule).values()) for r, rule in made.items()}
 
 # %% ../nbs/63_search.ipynb #tuning-read

@@ -60,7 +60,7 @@ _HINTS = {"seed": "Further seeds are listed (seeds=(0, 1, 5), --seeds 0,1,5). ",
 
 def _other_networks(study: Study, old: dict, out: Path) -> list[str]:
     "A line, if none of the networks in the folder is asked for: that is no growth."
-    shown = Study(hidden=_tuples(old.get("hidden", ()))).networks
+    shown = Study(hidden=_tuples(old.get("hidden", ())), net=_tuples(old.get("net", "mlp"))).networks
     if set(study.networks) & {*shown, *(s["hidden"] for f in out.glob("cells/*/") if (s := stack_in(f)))}: return []
     return [f"hidden: {shown} there, {study.networks} here"]
 
