@@ -55,6 +55,7 @@ ACTIVATIONS = {
     "softplus": Activation(F.softplus, lambda v, r: torch.sigmoid(v)),
     "identity": Activation(lambda v: v, lambda v, r: torch.ones_like(v)),
     "softmax": Activation(lambda v: torch.softmax(v, -1), None),
+    "hard-sigmoid": Activation(lambda v: v.clamp(0, 1), lambda v, r: ((v >= 0) & (v <= 1)).to(v.dtype)),
 }
 
 # %% ../nbs/03_layers.ipynb #init
