@@ -116,7 +116,8 @@ class Wires:
 
     def heard(self, l: int, sent: Tensor | None) -> Tensor | None:
         "What comes down from the layer above, which sends `sent`."
-        return None if sent is None else self.layers[l + 1].down(sent, self.states[l + 1].seen, *self.weights[l + 1][:1])
+        if sent is None: return None
+        return self.layers[l + 1].down(sent, self.states[l + 1].seen, *self.weights[l + 1][:1])
 
 # %% ../nbs/11_clamping.ipynb #output
 class Output:
@@ -172,7 +173,8 @@ class Settling(Relaxing):
 
     def settle(self, wires: Wires, rs: list[Tensor], output: Output, sweeps: int, learn: bool = True):
         "(rates, (v̂, v)) of all layers after some sweeps from `rs`; with a tolerance, at most so many."
-        rs, vs, going, first, wanted = list(rs), [(s.v_hat, s.v) for s in wires.states], None, None, self._wanted and learn
+        rs, vs, wanted = list(rs), [(s.v_hat, s.v) for s in wires.states], self._wanted and learn
+        going = first = None
         if output.held: rs[wires.top] = output.target
         for n in range(sweeps):
             before, (rs, vs) = (rs, vs), self.kept(going, swept(wires, rs, vs, output, self.order), (rs, vs))
@@ -257,7 +259,8 @@ class Settle(Phases):
         phase.v_hat = torch.cat([rs[-1] for rs in moments], -2)
 
 _UNBOUNDED = ("with a nudge of −β the squared loss pulls the output away from the label, more strongly than its own "
-              "energy holds it once β reaches 1, and there is no state to settle in: give a beta below 1; {} was given.")
+              "energy holds it once β reaches 1, and there is no state to settle in: give a beta below 1; {} was "
+              "given.")
 
 # %% ../nbs/11_clamping.ipynb #settled
 class Settled(Rule):

@@ -29,9 +29,9 @@ def check_symmetric(
             up = ((layer.up(seen.pre) - layer.up(torch.zeros_like(seen.pre))) * e).sum()
             down = (layer.down(e.expand(len(W), -1, -1), seen) * r).sum()
         if (up - down).abs() > 1e-3 * (1 + up.abs()):
-            raise BadInput(f"equilibrium propagation needs symmetric weights, and what layer {l} sends down does not come "
-                           "by the weights through which it hears (its down is not the transpose of its up): there is no "
-                           "energy then, and the difference of two phases is no gradient.")
+            raise BadInput(f"equilibrium propagation needs symmetric weights, and what layer {l} sends down does not "
+                           "come by the weights through which it hears (its down is not the transpose of its up): "
+                           "there is no energy then, and the difference of two phases is no gradient.")
 
 # %% ../nbs/18c_equilibrium.ipynb #reach
 def reached(depth: int, order: str, inside: bool, sweeps: int) -> set[int]:
@@ -49,8 +49,8 @@ def check_reach(net: Network, teacher: Settle):
     if not missed: return
     enough = next(n for n in range(teacher.nudged, 2 * depth + 2) if len(reached(depth, order, inside, n)) == depth)
     layers = "layer 1" if len(missed) == 1 else f"layers 1 to {len(missed)}"
-    raise BadInput(f"a nudge of the output takes its time to come down, and in {teacher.nudged} nudged sweeps {layers} of "
-                   f"{depth} would learn nothing; give at least {enough}.")
+    raise BadInput(f"a nudge of the output takes its time to come down, and in {teacher.nudged} nudged sweeps {layers} "
+                   f"of {depth} would learn nothing; give at least {enough}.")
 
 # %% ../nbs/18c_equilibrium.ipynb #in-range
 def check_in_range(rule, z: torch.Tensor):
