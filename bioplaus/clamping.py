@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ORDERS', 'Clamp', 'hebb_clamp', 'covariance_clamp', 'TargetProjection', 'Relaxing', 'Wires', 'Output', 'swept',
-           'Settling', 'Phases', 'Settle', 'Settled', 'contrastive', 'contrastive_rule']
+           'Settling', 'Phases', 'Contrast', 'Settle', 'Settled', 'contrastive', 'contrastive_rule']
 
 # %% ../nbs/11_clamping.ipynb #imports
 import math
@@ -101,7 +101,8 @@ class Wires:
         soma: Callable | None = None, # (layer, v) → v, as in `passes`
         rate: Callable | None = None, # (layer, r) → r
     ):
-        self.rule, self.layers, self.states, self.top = rule, rule.layers, states, len(states) - 1
+        self.rule, self.layers, self.states = rule, rule.layers, states
+        self.top = len(states) - 1
         self.weights = weights or [()] * len(states)
         self.soma, self.rate = soma or (lambda l, v: v), rate or (lambda l, r: r)
 
@@ -129,7 +130,8 @@ class Output:
         beta: float = math.inf,  # strength of the nudge to it; math.inf: the output is held there
         error: Callable | None = None, # v → −∂loss/∂v of a readout outside the network's energy; None: it is inside
     ):
-        self.gamma, self.free, self.target, self.beta, self.error = gamma, free, target, beta, error
+        self.gamma, self.free, self.target = gamma, free, target
+        self.beta, self.error = beta, error
         self.held = target is not None and beta == math.inf
 
     def rate(self, v: Tensor) -> Tensor:
@@ -219,26 +221,10 @@ class Phases(Settling):
         rs, vs = self.settle(wires, [s.r for s in states], self.output(rule), self.sweeps, learn)
         return [State(wires.seen(l, rs), *vs[l], r) for l, r in enumerate(rs)]
 
-# %% ../nbs/11_clamping.ipynb #settle
-class Settle(Phases):
-    "Phases that settle with symmetric feedback: a free one, and one or two in which the output is drawn to the label."
-    def __init__(self,
-        gamma: float = 0.1, # strength of the feedback; at 0 nothing is heard below the output
-        sweeps: int = 10,   # of the free phase
-        beta: float = math.inf, # strength of the nudge; math.inf: the output is held at the label
-        centred: bool = False,  # a phase with −β in place of the free one
-        nudged: int | None = None, # sweeps of a nudged phase; None: as many as of the free one
-        loss: str = "squared",  # "squared": the output settles with the others; "cross-entropy": it reads them out
-        order: str = "upward",  # a name in `ORDERS`
-        tolerance: float = 0.0, # a network stops when no rate moves by more in a sweep; 0: after all sweeps
-    ):
-        super().__init__()
-        self.gamma, self.sweeps = real(gamma, "gamma", 1e-6, 1), whole(sweeps, "sweeps")
-        self.nudged = self.sweeps if nudged is None else whole(nudged, "nudged sweeps")
-        self.beta, self.centred = beta if beta == math.inf else real(beta, "beta", 1e-6, 1e3), centred
-        self.inside = choose(loss, LOSSES, "loss") == "squared"
-        self.order, self.tolerance = choose(order, ORDERS, "order of a sweep"), real(tolerance, "tolerance")
-        if centred and self.inside and beta >= 1: raise BadInput(_UNBOUNDED.format(beta))
+# %% ../nbs/11_clamping.ipynb #contrast
+class Contrast(Phases):
+    "Two phases that are compared."
+    centred: bool
 
     def forward(self, rule, phases, y):
         free = [p.post for p in phases]
@@ -257,6 +243,27 @@ class Settle(Phases):
         phase.drive = torch.cat([LOSSES["cross-entropy"].error(rs[-1], y) for rs in moments], -2)
         if len(moments) > 1: phase.pre_taught = torch.cat([phase.pre_taught, phase.pre], -2)
         phase.v_hat = torch.cat([rs[-1] for rs in moments], -2)
+
+# %% ../nbs/11_clamping.ipynb #settle
+class Settle(Contrast):
+    "Phases that settle with symmetric feedback: a free one, and one or two in which the output is drawn to the label."
+    def __init__(self,
+        gamma: float = 0.1, # strength of the feedback; at 0 nothing is heard below the output
+        sweeps: int = 10,   # of the free phase
+        beta: float = math.inf, # strength of the nudge; math.inf: the output is held at the label
+        centred: bool = False,  # a phase with −β in place of the free one
+        nudged: int | None = None, # sweeps of a nudged phase; None: as many as of the free one
+        loss: str = "squared",  # "squared": the output settles with the others; "cross-entropy": it reads them out
+        order: str = "upward",  # a name in `ORDERS`
+        tolerance: float = 0.0, # a network stops when no rate moves by more in a sweep; 0: after all sweeps
+    ):
+        super().__init__()
+        self.gamma, self.sweeps = real(gamma, "gamma", 1e-6, 1), whole(sweeps, "sweeps")
+        self.nudged = self.sweeps if nudged is None else whole(nudged, "nudged sweeps")
+        self.beta, self.centred = beta if beta == math.inf else real(beta, "beta", 1e-6, 1e3), centred
+        self.inside = choose(loss, LOSSES, "loss") == "squared"
+        self.order, self.tolerance = choose(order, ORDERS, "order of a sweep"), real(tolerance, "tolerance")
+        if centred and self.inside and beta >= 1: raise BadInput(_UNBOUNDED.format(beta))
 
 _UNBOUNDED = ("with a nudge of −β the squared loss pulls the output away from the label, more strongly than its own "
               "energy holds it once β reaches 1, and there is no state to settle in: give a beta below 1; {} was "
