@@ -59,6 +59,7 @@ ACTIVATIONS = {
     "softmax": Activation(lambda v: torch.softmax(v, -1), None),
     "triangle": Activation(lambda v: torch.relu(v - v.mean(-1, keepdim=True)), None,
                            lambda e, v, r: _centred(torch.where(r > 0, e, 0.0))),
+    "hard-sigmoid": Activation(lambda v: v.clamp(0, 1), lambda v, r: ((v >= 0) & (v <= 1)).to(v.dtype)),
 }
 
 # %% ../nbs/03_layers.ipynb #init

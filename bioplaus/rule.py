@@ -311,7 +311,7 @@ class _Taught(_Answers):
 
     def phases(self, z: Tensor, y: Tensor) -> list[Phase]:
         "One `Phase` for each layer: a free pass over what the network is shown, then the teacher."
-        phases = [Phase(s.seen.pre, s.v, s.r, act.f, bias=layer.b, seen=s.seen, sites=layer.sites)
+        phases = [Phase(s.seen.pre, s.v, s.r, act.f, v_hat=s.v_hat, bias=layer.b, seen=s.seen, sites=layer.sites)
                   for s, act, layer in zip(self.free(z, learn=True), self.acts, self.net.layers)]
         self.teacher(self, phases, y)
         return phases

@@ -23,7 +23,9 @@ SPECS = [*(n for n, c in cards().items() if c.module.startswith("bioplaus.")),
          "dfc-ssa:feedback=ideal,reach=1", "strong-dfc:feedback=transposed", "covariance-control:feedback=local",
          "contrastive-control:feedback=noise", "microcircuit:how=dynamics,steps=20",
          "microcircuit:plastic=IP+PI+down,feedback=transposed", "node-perturbation:antithetic=True,on=r",
-         "weight-perturbation:antithetic=True", "reward-hebb:rate=0.5", "backprop:loss=squared"]
+         "weight-perturbation:antithetic=True", "reward-hebb:rate=0.5", "backprop:loss=squared",
+         "predictive-coding:sign=centred,leak=0.5,steps=4", "dual-propagation:alpha=0.2,sweeps=2",
+         "equilibrium-propagation:loss=squared,centred=False,beta=0.2,order=upward"]
 
 
 def changes(spec):

@@ -30,6 +30,8 @@ SETTINGS = {
     # such a network takes six times as long
     "lr_deep": dict(hidden=(256, 256, 256), act="tanh", optimizer="sgd", seeds=2, epochs=5, first_epochs=2),
 }
+# rules that take backprop's rates: labels that say nothing, and what is backprop exactly
+AS_BACKPROP = ("shuffled", "predictive-coding-fixed")
 COLUMNS = ["rule", "setting", "classes", "stage", "lr", "hidden", "output", "seed", "epochs", "valid_accuracy",
            "commit"]
 
@@ -105,7 +107,7 @@ def write_cards(rules):
         nb, changed = nbformat.read(file, 4), False
         for cell in nb.cells:
             for rule in re.findall(r'@register\("([^"]+)"', cell.source) if "#| export" in cell.source else ():
-                rates = finished(table, "backprop" if rule == "shuffled" else rule)
+                rates = finished(table, "backprop" if rule in AS_BACKPROP else rule)
                 if rule not in rules or not rates: continue
                 new = on_card(cell.source, rule, rates).rstrip("\n")
                 changed, cell.source = changed or new != cell.source, new
@@ -146,7 +148,7 @@ def main():
     LOCKS.mkdir(parents=True, exist_ok=True)
     for setting in a.settings:
         for rule in rules:
-            if rule == "shuffled": continue  # its labels say nothing: it takes backprop's rates
+            if rule in AS_BACKPROP: continue
             lock = FileLock(LOCKS / f"{rule}.{setting}.lock", timeout=0)  # another process may be at it
             with contextlib.suppress(Timeout), lock: search(rule, setting)
     if not a.no_cards: write_cards(rules)
