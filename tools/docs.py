@@ -22,6 +22,7 @@ ECHO = re.compile(r"^#\| echo: (\w+)", re.M)
 BUTTON = re.compile(r"(?<=\))\{\.btn[^}]*\}")  # what makes a link a button
 NOTEBOOK = re.compile(r"\b[\w-]+\.ipynb\b")
 FENCE = re.compile(r"^```python\n.*?^```$", re.M | re.S)
+PICTURE_FILE = re.compile(r"\]\((?:\.\./)*(images/[^)\s]+)\)")  # what a page opens with
 LINKED = re.compile(r"\[`([^`\]]+)`\]\([^()]*\)")
 TWICE = re.compile(r"\[\[(`[^`]+`)\]\([^()]*\)\]\(([^()]*)\)")  # nbdev makes a link of a name that is in a link already
 
@@ -293,13 +294,20 @@ def in_colab(nb, folder, base):
     return {**nb, "cells": [first, *nb["cells"]]}
 
 
+def on_the_site(nb, base):
+    "The notebook with its pictures taken from the site, where they lie when no clone is around it."
+    shown = lambda c: c | {"source": PICTURE_FILE.sub(rf"]({base}\1)", joined(c["source"]))}
+    return {**nb, "cells": [shown(c) if c["cell_type"] == "markdown" else c for c in nb["cells"]]}
+
+
 def add_notebooks(dest, base):
     "Copies of all notebooks beside the pages, to download and for Colab, and the results that some of them read."
     for f in (ROOT / "nbs").rglob("[!_.]*.ipynb"):
         if ".ipynb_checkpoints" in f.parts: continue
         path = f.relative_to(ROOT / "nbs")
         (dest / path).parent.mkdir(parents=True, exist_ok=True)
-        nb = in_colab(json.loads(f.read_text(encoding="utf-8")), "../" * (len(path.parts) - 1) + "results", base)
+        nb = on_the_site(json.loads(f.read_text(encoding="utf-8")), base)
+        nb = in_colab(nb, "../" * (len(path.parts) - 1) + "results", base)
         (dest / path).write_text(json.dumps(nb, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     shutil.make_archive(str(dest / "results"), "zip", ROOT / "nbs" / "results")
 
