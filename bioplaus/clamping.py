@@ -36,7 +36,7 @@ class Clamp:
 
 # %% ../nbs/11_clamping.ipynb #rule
 @register("hebb-clamp", equation="r_L* = one-hot, ΔW = ⟨(r* − mean over units) r₋ᵀ⟩",
-          sees="pre, post, layer", paper="as in the seed course",
+          sees="pre, post, layer", paper="as in the course project",
           lr=1.0, lr_adam=0.001, lr_deep=1.0)
 def hebb_clamp(net: MLP, strength: float = 1.0, smooth: float = 0.0, centre: str = "units") -> Rule:
     "Hebbian learning with the output held at the label."

@@ -389,7 +389,7 @@ def under_control(net: MLP, plasticity, feedback: str, leak: float, tau: float, 
     return Rule(net, teacher, plasticity, output="softmax", bias=False)
 
 @register("hebb-control", equation="ΔW = ⟨(r* − mean over units) r₋*ᵀ⟩, controlled",
-          sees="pre, post, layer", paper="as in the seed course's plan",
+          sees="pre, post, layer", paper="as in the course project's plan",
           lr=0.001, lr_adam=0.001, lr_deep=0.001)
 def hebb_control(net: MLP, centre: str = "units", feedback: str = "transposed", leak: float = 0.1, tau: float = 1.0,
                  steps: int = 30, reach: int | None = None) -> Rule:

@@ -528,7 +528,7 @@ CONDITIONS = {"few": few, "imbalance": imbalanced, "late": late}
 
 # %% ../nbs/01_data.ipynb #sources
 SOURCES = TASKS  # name -> a function that reads the images
-# the seed course's mean and std of training pixels; of the others, both are measured
+# the course project's mean and std of training pixels; of the others, both are measured
 _NORMS = {"mnist-mini": (0.1307, 0.3081), "mnist": (0.1307, 0.3081), "fashion-mnist": (0.2860, 0.3530),
           "mnist-c": (0.1307, 0.3081)}
 

@@ -48,7 +48,7 @@ def Hebb(
 
 # %% ../nbs/10_hebbian.ipynb #rule
 @register("hebb", equation="ΔW = ⟨(r − mean over units) r₋ᵀ⟩",
-          sees="pre, post, layer", paper="Hebb 1949; as in the seed course",
+          sees="pre, post, layer", paper="Hebb 1949; as in the course project",
           lr=0.0001, lr_adam=0.001, lr_deep=0.0001)
 def hebb_rule(net: MLP, centre: str = "units", decay: float = 0.0) -> Rule:
     "Plain Hebbian learning, centred over the layer's units; no label is ever used."

@@ -192,7 +192,7 @@ def bcm_rule(net: MLP, rate: float = 0.1, readout: str = "delta") -> Rule:
 
 # %% ../nbs/12_readout.ipynb #hybrids
 @register("hebb-backprop", equation="hidden ΔW = Hebb; readout ΔW = ⟨(t − softmax(v)) r₋ᵀ⟩",
-          sees="pre, post, layer", paper="the seed course's hybrid",
+          sees="pre, post, layer", paper="the course project's hybrid",
           lr=(1e-06, 0.18), lr_adam=(1.8e-07, 0.1), lr_deep=(3.2e-08, 3.2))
 def hebb_backprop(net: MLP, centre: str = "units") -> Rule:
     "Hebbian hidden layers, and a readout with its own error."
@@ -203,7 +203,7 @@ def mixed(drive, post, pre, share=0.1, centre="units", sites=1):
     return (1 - share) * HEBB[centre](post, pre) + share * sites * mean_outer(drive, pre)
 
 @register("hebb-mixed", equation="hidden ΔW = (1 − s) Hebb + s ⟨(v* − v̂) r₋ᵀ⟩",
-          sees="pre, post, layer, transported weights", paper="as in the seed course's plan",
+          sees="pre, post, layer, transported weights", paper="as in the course project's plan",
           lr=(3.2e-06, 0.18), lr_adam=(2.4e-07, 0.1), lr_deep=(1e-08, 3.2))
 def hebb_mixed(net: MLP, share: float = 0.1, centre: str = "units") -> Rule:
     "Hebb plus a share of the backpropagated error in hidden layers; the readout by its own error."
