@@ -529,7 +529,7 @@ def _origin(about: dict) -> str:
 
 def _score_lines(scores: dict) -> list[str]:
     from bioplaus.tables import percent
-    return [f"{name:16}{percent(accuracy)}" for name, accuracy in scores.items()]
+    return [f"{name:15} {percent(accuracy)}" for name, accuracy in scores.items()]
 
 # %% ../nbs/90_cli.ipynb #evaluate-each
 def _each(stored, t, out: Path | None, as_json: bool, kinds: dict, seed: int):
@@ -594,7 +594,7 @@ def _suite_lines(results, areas: dict):
     for name, rows in results.groupby("perturbation", sort=False):
         levels = rows.groupby("level").accuracy.apply(percent)
         cells = " | ".join(f"{l:g}: {a}" for l, a in levels.items()) if name != "clean" else levels.iloc[0]
-        yield f"{name:16}{cells}" + (f" | area {100 * areas[name]:.1f}" if name in areas else "")
+        yield f"{name:15} {cells}" + (f" | area {100 * areas[name]:.1f}" if name in areas else "")
 
 def _draw(results, file: Path):
     "The curves of a suite, as PNG; nothing if there is no perturbation."

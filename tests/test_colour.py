@@ -1,6 +1,7 @@
 """Colour goes wherever grey goes: every perturbation by name, attacks, looks inside, pictures, widgets, files and
 studies, on images of (channels, rows, columns) that are not square."""
-import base64, io, json
+import base64, io, json, shutil, subprocess
+from importlib.resources import files
 from unittest.mock import patch
 
 import matplotlib.pyplot as plt, numpy as np, pytest, torch
@@ -10,6 +11,7 @@ from bioplaus.core import stream
 from bioplaus.data import Task, load_task
 from bioplaus.network import MLP
 from bioplaus.noise import corrupted
+from bioplaus.play import explorer, export
 from bioplaus.rule import make_rule
 from bioplaus.shown import fact, known, names_of, perturbation, shown
 from bioplaus.training import evaluate, fit
@@ -137,22 +139,43 @@ def test_widgets(task, rule):
     assert explore_representations({"backprop": rule}, task, each=5).rdms
 
 
-def test_games(task):
-    "What the pages are given: the forward pass of their data is the rule's own."
-    from bioplaus.play import explorer, export
+NODE = """
+const net = read(JSON.parse(process.argv[1])), x = JSON.parse(process.argv[2]);
+let painted;
+const canvas = {getContext: () => ({createImageData: n => ({data: new Uint8ClampedArray(4 * n * n)}),
+                                    putImageData: image => { painted = Array.from(image.data); }})};
+paint(canvas, x);
+const logits = Array.from(forward(net, x).logits), pull = Array.from(gradient(net, x, 1));
+console.log(JSON.stringify({logits, pull, painted}));
+"""
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="there is no node on this machine")
+def test_games():
+    "The page answers, attacks and paints as the rule does; its weights are rounded to bytes."
     g = torch.Generator().manual_seed(3)
     x, y = torch.rand(60, 3, 8, 8, generator=g), torch.arange(60) % 3
     square = Task.from_tensors(x, y, name="squares", device="cpu")
     rule = fit(make_rule("backprop", MLP((192, 6, 3), act="tanh")), square, epochs=1, progress=False, warn=False).rule
-    net = export(rule, "one")
-    r = ((square.x_test.unflatten(1, (3, 64)) - torch.tensor(net["mean"])[:, None])
-         / torch.tensor(net["std"])[:, None]).flatten(1).double()
-    for k, layer in enumerate(net["layers"]):
-        W = np.frombuffer(base64.b64decode(layer["w"]), np.int8).reshape(-1, layer["n"])
-        r = r @ torch.from_numpy(W * np.array(layer["scale"])[:, None]).T + torch.tensor(layer["b"])
-        if k == 0: r = r.tanh()
-    assert (r - rule.predict(square.x_test)[0]).abs().max() < 0.1  # weights are rounded to a byte
-    game = explorer({"one": rule}, square.x_train[:30], square.y_train[:30], perplexity=5)
+    one = square.x_test[:1]
+    script = (files("bioplaus") / "data_files" / "play.js").read_text(encoding="utf-8") + NODE
+    words = ["node", "-e", script, json.dumps(export(rule, "one")), json.dumps(one[0].tolist())]
+    found = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+    with torch.no_grad():
+        for W in rule.net.weights:
+            step = W.abs().amax(-1, keepdim=True) / 127
+            W.copy_((W / step).round() * step)
+    seen = one.clone().requires_grad_()
+    torch.nn.functional.cross_entropy(rule.predict(seen)[0], torch.tensor([1])).backward()
+    torch.testing.assert_close(torch.tensor(found["logits"]), rule.predict(one)[0, 0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(torch.tensor(found["pull"]), seen.grad[0], atol=1e-5, rtol=1e-3)
+    rgba = torch.tensor(found["painted"]).view(8, 8, 4)
+    assert (rgba[..., :3] - 255 * square.pictures(one[0])).abs().max() <= 0.51 and (rgba[..., 3] == 255).all()
+
+
+def test_the_explorer_keeps_colours(task):
+    x, y = torch.rand(60, 3, 8, 8, generator=stream(4)).flatten(1), torch.arange(60) % 3
+    game = explorer({"one": make_rule("backprop", MLP((192, 6, 3)))}, x, y, perplexity=5)
     assert len(base64.b64decode(game.data["images"][0])) == 192
 
 
