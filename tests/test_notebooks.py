@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parent.parent
 NBS = sorted(f for f in (Path(__file__).parent.parent / "nbs").rglob("[!_.]*.ipynb")
              if ".ipynb_checkpoints" not in f.parts)
 EXPORT = re.compile(r"^#\|\s*exports?\b", re.M)
@@ -20,6 +21,57 @@ def cells(path, kind="code"):
 def test_opens_with_title_and_promise(path):
     first = cells(path, "markdown")[0]["source"]
     assert re.match(r"# .+\n+> .+", first), first
+
+
+# what only leads on or is looked up; the landing page has a figure of its own
+NO_OPENING = {"index", "98_controls", "99_logs", "91_glossary", "92_bibliography"}
+PAGES = [f for f in NBS if f.stem not in NO_OPENING]
+DRAWN = re.compile(r"!\[([^\]]+)\]\(((?:\.\./)?images/[^)]+)\)")
+RULES = [f for f in NBS if re.match(r"1\d_", f.stem) and f.parent.name == "nbs"]
+
+
+def shown(cell):
+    "Whether a cell holds a picture, or something to play with."
+    data = [o.get("data", {}) for o in cell.get("outputs", [])]
+    return any("image/png" in d or re.search("<(svg|img|canvas)", "".join(d.get("text/html", ""))) for d in data)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.stem)
+def test_opens_with_a_picture(path):
+    "Among the first eight cells: one that tools/openings.py draws, or the page's own."
+    first = json.loads(path.read_text(encoding="utf-8"))["cells"][:8]
+    drawn = [m for c in first if c["cell_type"] == "markdown" for m in DRAWN.findall("".join(c["source"]))]
+    assert drawn or any(map(shown, first))
+    for words, file in drawn: assert len(words) > 40 and (path.parent / file).stat().st_size < 80_000
+
+
+def test_pictures_are_what_the_tool_draws():
+    "None is missing, none is left over, and each stands on its own page."
+    from tools.openings import PICTURES
+    used = {f.stem for f in PAGES if any(name.endswith(f"images/{f.stem}.svg") for c in cells(f, "markdown")
+                                         for _, name in DRAWN.findall(c["source"]))}
+    assert set(PICTURES) == used == {f.stem for f in (ROOT / "nbs" / "images").iterdir()}
+
+
+def test_a_picture_is_drawn_alike_again(tmp_path):
+    from tools.openings import write
+    once, again = (write("14_control", tmp_path).read_bytes() for _ in range(2))
+    assert once == again and b"<dc:date>" not in once
+
+
+def test_pictures_of_a_copy_lie_on_the_site():
+    from tools.docs import on_the_site
+    page = next(f for f in PAGES if f.stem == "80_own_rule")
+    copy = on_the_site(json.loads(page.read_text(encoding="utf-8")), "https://site/")
+    assert any("](https://site/images/80_own_rule.svg)" in c["source"] for c in copy["cells"])
+
+
+@pytest.mark.parametrize("path", RULES, ids=lambda p: p.stem)
+def test_chapters_on_rules_work_one_update_out(path):
+    "By hand, and by the package, soon after the picture."
+    first = json.loads(path.read_text(encoding="utf-8"))["cells"][:8]
+    assert any("".join(c["source"]).startswith("**By hand.**") for c in first)
+    assert any("assert" in "".join(c["source"]) for c in first if c["cell_type"] == "code")
 
 
 @everywhere

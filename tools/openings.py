@@ -231,7 +231,7 @@ def feedback():
                                    (3.7, "$B$", "feedback alignment:\nother, random wires", GREEN)):
         for y in (0.35, 1.7): unit(ax, x, y, size=0.2)
         arrow(ax, (x - 0.1, 0.5), (x - 0.1, 1.55), BLUE, "$W$", at=(-0.2, 0), gap=3)
-        arrow(ax, (x + 0.1, 1.55), (x + 0.1, 0.5), colour, down, at=(0.2, 0), gap=3)
+        arrow(ax, (x + 0.1, 1.55), (x + 0.1, 0.5), colour, down, at=(0.24, 0), gap=3)
         note(ax, x + 0.55, 1.03, words, colour, ha="left", size=9)
         note(ax, x + 0.35, 1.7, "error", RED, ha="left")
         note(ax, x + 0.35, 0.35, "activity", BLUE, ha="left")
@@ -249,7 +249,25 @@ def control():
     note(ax, 1.55, 0.62, "push $u$", GREEN)
     note(ax, 1.08, 0.85, "into every layer", GREEN, ha="left", size=9)
     arrow(ax, (5.65, 1.45), (5.38, 1.45))
-    note(ax, 5.55, 1.7, "target", RED)
+    note(ax, 5.5, 1.82, "target", RED)
+
+
+@opens("15_microcircuit")
+def microcircuit():
+    ax = canvas(5.8, 2.1)
+    for y, words, colour in ((1.7, "what comes down from above", RED), (1.05, "what interneurons had expected", BLUE)):
+        for k, height in enumerate((0.42, 0.2, 0.3) if colour == RED else (0.25, 0.2, 0.3)):
+            bar(ax, 2.95 + 0.2 * k, y - 0.2, 0.15, height, colour)
+        note(ax, 2.75, y, words, colour, ha="right", size=9.5)
+    note(ax, 2.8, 1.38, "−", size=14, ha="right")
+    ax.plot([2.85, 3.6], [0.72, 0.72], color=INK, lw=1)
+    bar(ax, 2.95, 0.35, 0.15, 0.17, GREEN)
+    note(ax, 2.75, 0.42, "left in the dendrite: the error", GREEN, ha="right", size=9.5)
+    arrow(ax, (3.65, 0.42), (4.45, 0.42), GREEN)
+    unit(ax, 4.75, 0.42, fill=0.5, size=0.22)
+    ax.plot([4.75, 4.75], [0.64, 1.6], color=INK, lw=2)
+    note(ax, 4.9, 1.3, "dendrite", ha="left", size=9)
+    note(ax, 5.05, 0.42, "soma", ha="left", size=9)
 
 
 @opens("16_perturbation")
@@ -261,7 +279,7 @@ def perturbation():
     for start, shake, words, colour in ((1.2, 0.45, "better: keep it", GREEN), (4.5, 0.35, "worse: undo it", RED)):
         ax.plot(start, hill(start) + 0.09, "o", ms=11, color=INK)
         arrow(ax, (start, hill(start) + 0.14), (start + shake, hill(start + shake) + 0.14), colour, bend=-0.3)
-        note(ax, start + shake / 2, hill(start) + 0.5, words, colour)
+        note(ax, start + (shake / 2 if colour == GREEN else -0.15), hill(start) + 0.56, words, colour)
     note(ax, 3.0, 0.22, "a weight, shaken at random")
     note(ax, 0.2, 1.2, "loss", rotation=90)
 
@@ -683,7 +701,7 @@ def of_full_study():
 
 def cells_with_numbers(ax, table, colour="Blues"):
     "Accuracies as shades, with their percentages in them."
-    ax.imshow(table, cmap=colour, vmin=0, vmax=1.4, aspect="auto")
+    ax.imshow(table, cmap=colour, vmin=0, vmax=2.2, aspect="auto")
     for r, c in np.ndindex(table.shape): note(ax, c, r, f"{100 * table.iloc[r, c]:.0f}%", "#333333")
     ax.set(xticks=range(table.shape[1]), xticklabels=table.columns, yticks=range(len(table)), yticklabels=table.index)
     ax.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
