@@ -168,7 +168,7 @@ def dfa(net: MLP, loss: str = "cross-entropy") -> Rule:
 # %% ../nbs/13_feedback.ipynb #sign-rules
 @register("usf", equation="B = sign(W), at W's scale",
           sees="pre, post, transported weights", paper="Liao et al. 2016",
-          lr=0.56, lr_adam=0.0032, lr_deep=0.13)
+          lr=0.56, lr_adam=0.0032, lr_deep=0.13, lr_conv=0.056)
 def usf(net: MLP, loss: str = "cross-entropy") -> Rule:
     "Uniform sign-concordant feedback: signs of the forward weights, one size for all."
     return Rule(net, SignFeedback(net, "uniform", loss), Delta())
@@ -190,7 +190,7 @@ def frsf(net: MLP, loss: str = "cross-entropy") -> Rule:
 # %% ../nbs/13_feedback.ipynb #learnt-rules
 @register("kolen-pollack", equation="ΔW, ΔB = ⟨(v* − v̂) r₋ᵀ⟩ − λ (W, B)",
           sees="pre, post, own weight", paper="Kolen & Pollack 1994; Akrout et al. 2019",
-          lr=0.56, lr_adam=0.0018, lr_deep=0.18)
+          lr=0.56, lr_adam=0.0018, lr_deep=0.18, lr_conv=0.1)
 def kolen_pollack(net: MLP, decay: float = 0.001, loss: str = "cross-entropy") -> Rule:
     "Forward and feedback weights change alike and decay, until they agree."
     return Rule(net, KolenPollack(net, loss), partial(delta_decay, decay=real(decay, "decay")))

@@ -132,7 +132,7 @@ _DENSE_ONLY = ("options adapt and power of softhebb are for dense layers; on fil
 # %% ../nbs/12_readout.ipynb #competitive
 @register("softhebb", equation="ΔWₖ = yₖ (x − uₖ Wₖ), y = softmax(u/τ); readout",
           sees="pre, post, own weight, layer, batch", paper="Moraitis et al. 2022",
-          lr=(0.056, 100.0), lr_adam=(0.00056, 0.1), lr_deep=(0.56, 100.0))
+          lr=(0.056, 100.0), lr_adam=(0.00056, 0.1), lr_deep=(0.56, 100.0), lr_conv=(0.08, 0.01))
 def softhebb(net: MLP, tau: float | None = None, adapt: float = 0.0, power: float | None = None, readout: str = "delta",
              project: float = 0.0) -> Rule:
     "Soft winner-take-all Hebb on the unit sphere, with a readout; on filters in the form for deep networks."

@@ -492,7 +492,7 @@ def make_rule(
 # %% ../nbs/05_rule.ipynb #backprop
 @register("backprop", equation="v* − v̂ = −∂L/∂v, ΔW = ⟨(v* − v̂) r₋ᵀ⟩", sees="pre, post, transported weights",
           paper="Rumelhart, Hinton & Williams 1986",
-          lr=0.56, lr_adam=0.0018, lr_deep=0.18)
+          lr=0.56, lr_adam=0.0018, lr_deep=0.18, lr_conv=0.1)
 def backprop(net: Network, loss: str = "cross-entropy") -> Rule:
     "Gradient descent, by sending the error down through the transposed weights."
     return Rule(net, Backprop(loss), Delta())
