@@ -402,7 +402,7 @@ class Square(Squares, name="square", sees_gradient=False, needs_shape=True, slow
     def size(self, pixels: int) -> tuple[int, int, int]:
         "(channels, rows, columns) of an image."
         *channels, rows, columns = image_shape(pixels, self.shape)
-        return *(channels or [1]), rows, columns
+        return math.prod(channels), rows, columns
 
     def craft(self, rule, x, y, keys):
         size = self.size(x.shape[-1])

@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'SIZES', 'BATCH', 'REPLICAS', 'WIDE', 'WIDER', 'ROWS', 'BARS', 'GROWING', 'clock', 'in_turns', 'ratio',
-           'quartiles', 'plain_network', 'plain_epoch', 'torchvision_data', 'shortened', 'stacked', 'stacked_epoch',
-           'hand_epoch', 'func_epoch', 'jax_epoch', 'Operations', 'operations_of', 'Products', 'products_of',
-           'operation_kind', 'profiled', 'held_bytes', 'step_bytes', 'memory', 'measured', 'reason', 'machine', 'bench',
-           'Bar', 'against_plain', 'share_of_limit', 'step_cost', 'against_hand', 'against_func', 'against_jax',
-           'stack_of_100', 'memory_overhead', 'unsettled', 'settling', 'simulated_cost', 'import_cost', 'help_seconds',
-           'measure_bars', 'scaling', 'cache_bytes']
+           'quartiles', 'plain_network', 'standardised', 'plain_epoch', 'torchvision_data', 'shortened', 'stacked',
+           'stacked_epoch', 'hand_epoch', 'func_epoch', 'jax_epoch', 'Operations', 'operations_of', 'Products',
+           'products_of', 'operation_kind', 'profiled', 'held_bytes', 'step_bytes', 'memory', 'measured', 'reason',
+           'machine', 'bench', 'Bar', 'against_plain', 'share_of_limit', 'step_cost', 'against_hand', 'against_func',
+           'against_jax', 'stack_of_100', 'memory_overhead', 'unsettled', 'settling', 'simulated_cost', 'import_cost',
+           'help_seconds', 'measure_bars', 'scaling', 'cache_bytes']
 
 # %% ../nbs/80_bench.ipynb #imports
 import json, os, statistics, subprocess, sys, time
@@ -29,7 +29,7 @@ from .core import BadInput, cards, choose, moved, progress_bar, read_options, wh
 from .data import Task, _torchvision_datasets, load_task
 from .network import MLP
 from .products import WAYS, only_bmm, processor, ways_here
-from .rule import Rule, make_rule
+from .rule import Rule, channelwise, make_rule
 from .training import Recipe, checked_settings, fit, make_optimizer, stepper, train_epoch
 
 # %% ../nbs/80_bench.ipynb #turns
@@ -70,10 +70,15 @@ def plain_network(sizes: tuple) -> nn.Sequential:
     "Sigmoid layers in plain PyTorch."
     return nn.Sequential(*[m for i, o in zip(sizes, sizes[1:]) for m in (nn.Linear(i, o), nn.Sigmoid())][:-1])
 
+def standardised(task: Task) -> Tensor:
+    "Training images as a network sees them."
+    mean, std = (channelwise(v, task.x_train) for v in (task.mean, task.std))
+    return (task.x_train - mean) / std
+
 def plain_epoch(net: nn.Sequential, task: Task, batch_size: int, lr: float = 0.1, data=None) -> Callable:
     "One epoch of backprop on one network, as one would write it."
     loss, optimizer = nn.CrossEntropyLoss(), torch.optim.SGD(net.parameters(), lr=lr)
-    data = data or TensorDataset((task.x_train - task.mean) / task.std, task.y_train)
+    data = data or TensorDataset(standardised(task), task.y_train)
     loader = DataLoader(data, batch_size, shuffle=True)
     def epoch():
         for x, y in loader:
@@ -146,7 +151,7 @@ def func_epoch(sizes: tuple, replicas: int, task: Task, batch_size: int, lr: flo
     "One epoch of backprop on an ensemble, by `torch.func`; it gives the parameters as they are then."
     nets, skeleton = nets or [plain_network(sizes) for _ in range(replicas)], plain_network(sizes).to("meta")
     params, _ = torch.func.stack_module_state(nets)
-    x, y = (task.x_train - task.mean) / task.std, task.y_train
+    x, y = standardised(task), task.y_train
     def loss(p, x, y): return F.cross_entropy(torch.func.functional_call(skeleton, p, (x,)), y)
     gradient = torch.func.vmap(torch.func.grad(loss))
     def epoch() -> dict:

@@ -9,6 +9,7 @@ __all__ = ['LAYOUTS', 'MOST_BYTES', 'SIDE', 'PIXELS', 'Layout', 'unpickled', 'la
 import hashlib, io, pickle, tarfile
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -143,6 +144,11 @@ def _listed(place: Path) -> set[str]:
     except (OSError, EOFError, tarfile.TarError, ValueError) as e:
         raise BadInput(f"{place} can't be read as an archive ({one_line(e)}).") from e
 
+def _unpacked(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = tar.extractfile(member)
+    if file is None: raise BadInput(f"{member.name} is no file in the archive.")
+    return file.read()
+
 def _contents(place: Path, names) -> dict[str, bytes]:
     "The content of those files that are there."
     def checked(name: str, size: int, read) -> bytes:
@@ -154,7 +160,7 @@ def _contents(place: Path, names) -> dict[str, bytes]:
             return {n: checked(n, f.stat().st_size, f.read_bytes) for n, f in here.items()}
         with tarfile.open(place) as tar:
             members = {Path(m.name).name: m for m in tar if m.isreg() and Path(m.name).name in names}
-            return {n: checked(n, m.size, tar.extractfile(m).read) for n, m in members.items()}
+            return {n: checked(n, m.size, partial(_unpacked, tar, m)) for n, m in members.items()}
     except (OSError, EOFError, tarfile.TarError) as e:
         raise BadInput(f"{place} can't be read ({one_line(e)}). Get it again.") from e
 

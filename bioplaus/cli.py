@@ -8,8 +8,8 @@ __all__ = ['Seeds', 'FirstSeed', 'Out', 'Device', 'BatchSize', 'Optimizer', 'Opt
            'Sizes', 'Rules', 'app', 'Version', 'TaskName', 'Source', 'Attack', 'Eps', 'Network', 'Noise', 'Attacks',
            'Adversarial', 'Table', 'Counts', 'Watch', 'Mediators', 'EachSeed', 'DryRun', 'Scheduler', 'Tune',
            'Tensorboard', 'numbers', 'read_lr', 'read_classes', 'read_names', 'read_levels', 'read_seeds', 'common',
-           'Careful', 'sharing', 'trained', 'answer', 'data', 'rules_', 'train', 'evaluate', 'with_options', 'study',
-           'search', 'show', 'report', 'verify', 'bench_', 'main']
+           'Careful', 'sharing', 'trained', 'answer', 'data', 'per_class', 'rules_', 'train', 'evaluate',
+           'with_options', 'study', 'search', 'show', 'report', 'verify', 'bench_', 'main']
 
 # %% ../nbs/90_cli.ipynb #imports
 import importlib.util, inspect, json, math, os, re, signal, sys, tempfile, threading, time
@@ -329,15 +329,18 @@ def data(
     from bioplaus.files import save_task
     t = load_task(task, read_classes(classes), normalise, seed=seed, device=device, label=label)
     if out: save_task(t, out)
-    record = _record_of(t, task) | {"out": str(out) if out else None}
-    counts = "; ".join(f"{k} {v}" for k, v in record["per_class"].items())
-    answer(f"{t}\nimages per class: {counts}", record, as_json)
+    counts = per_class(t)
+    said = "; ".join(f"{part} {n}" for part, n in counts.items())
+    answer(f"{t}\nimages per class: {said}", _record_of(t, task, counts) | {"out": str(out) if out else None}, as_json)
 
 # %% ../nbs/90_cli.ipynb #data-record
-def _record_of(t, task: str) -> dict:
+def per_class(t) -> dict[str, list[int]]:
+    "How many images of each class there are in each part of a task."
+    return {p: getattr(t, f"y_{p}").bincount(minlength=t.n_classes).tolist() for p in ("train", "valid", "test")}
+
+def _record_of(t, task: str, counts: dict) -> dict:
     "What `data --json` says of a task that was asked for as `task`."
     from bioplaus.data import data_folder
-    counts = {p: getattr(t, f"y_{p}").bincount(minlength=t.n_classes).tolist() for p in ("train", "valid", "test")}
     included = task.partition(":")[0] in ("mnist-mini", "photo-digits", "digits")
     folder = t.source or (None if included else str(data_folder()))
     return {"task": t.name, "classes": list(t.classes), "pixels": t.n_in, "shape": list(t.shape), "mean": t.mean,

@@ -69,7 +69,7 @@ class _Tensors:
         "A checksum of all images and labels: a stored result belongs to these data and no others."
         total = 0
         for v in vars(self).values():
-            if isinstance(v, Tensor): total = zlib.crc32(np.ascontiguousarray(v.cpu().numpy()), total)
+            if isinstance(v, Tensor): total = zlib.crc32(np.ascontiguousarray(v.cpu().numpy()).data, total)
         return total
 
     def pictures(self,

@@ -37,7 +37,7 @@ PIECE, WIDEST = 1000, 2**25  # images at a time; numbers of a layer of filters, 
 def piece_for(rule: Rule) -> int:
     "How many images go through a rule's networks at a time: fewer where filters make much of each."
     net = getattr(rule, "net", None)
-    if not getattr(net, "has_filters", False): return PIECE
+    if net is None or not getattr(net, "has_filters", False): return PIECE
     return max(1, min(PIECE, WIDEST // (net.replicas * max(net.sizes))))
 
 # %% ../nbs/22_training.ipynb #evaluate
