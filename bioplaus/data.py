@@ -67,9 +67,8 @@ class _Tensors:
     @cached_property
     def fingerprint(self) -> int:
         "A checksum of all images and labels: a stored result belongs to these data and no others."
-        total = 0
-        for v in vars(self).values():
-            if isinstance(v, Tensor): total = zlib.crc32(np.ascontiguousarray(v.cpu().numpy()).data, total)
+        parts, total = (v.cpu().numpy() for v in vars(self).values() if isinstance(v, Tensor)), 0
+        for part in parts: total = zlib.crc32(np.ascontiguousarray(part), total)
         return total
 
     def pictures(self,
