@@ -37,6 +37,9 @@ STYLE = {  # the same on the whole site; families share a hue; those of the firs
     "backprop-decay": ("green", "X"), "backprop-smooth": ("purple", "D"),
     "backprop, noisy training": ("vermilion", "D"), "dfc-ssa, noisy training": ("vermilion", "<"),
     "dfc-random": ("wine", "X"), "dfc-shuffled": ("wine", "*"),
+    "predictive-coding": ("orange", "p"), "predictive-coding-error": ("orange", "h"),
+    "predictive-coding-fixed": ("orange", "<"), "predictive-coding-incremental": ("orange", ">"),
+    "dual-propagation": ("green", "h"), "equilibrium-propagation": ("sky", "p"),
     "frozen": ("black", "o"), "frozen-softhebb": ("black", "s"), "linear": ("black", "^"), "shuffled": ("black", "X"),
 }
 

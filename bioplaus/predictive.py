@@ -319,7 +319,7 @@ def predictive_coding_fixed(net: Network, steps: int | None = None, step_size: f
 
 @register("predictive-coding-incremental", equation="v* and W move by turns, at each other's errors",
           sees="pre, post, transported weights", paper="Salvatori et al. 2024",
-          lr=0.0032, lr_adam=0.00032, lr_deep=0.0032)
+          lr=0.0056)
 def predictive_coding_incremental(net: Network, steps: int = 8, step_size: float = 0.5, nudge: float = 1.0,
                                   loss: str = "cross-entropy") -> Rule:
     "Incremental predictive coding: a weight step after every step of settling."

@@ -1,0 +1,113 @@
+"""How well rules that settle do on the full MNIST, and what a step of each costs in steps of backprop.
+
+    OMP_NUM_THREADS=1 python tools/energy_bars.py [RULE ...] [--seeds N] [--epochs N] [--cost-only] [--tune]
+
+Each rule is trained beside backprop on the same network, images and seeds, under Adam, all seeds in a stack. With
+`--tune` rates are chosen on validation images, among quarters of a decade around --lr, with other seeds; without, all
+take --lr. Test accuracies are shown with intervals, and the paired difference from backprop with the result of two
+one-sided tests at a margin of 0.1 points (TOST). It exits with 1 if a bar is missed that was tried at its full length.
+A cost is the median of ratios of batches that took turns; other programs on the machine blur it, and do not bend it.
+"""
+import argparse, statistics, sys, time
+
+import torch
+from bioplaus.core import choose, stream
+from bioplaus.data import load_task
+from bioplaus.network import MLP
+from bioplaus.rule import make_rule
+from bioplaus.search import search_lr
+from bioplaus.stats import interval
+from bioplaus.training import fit, make_optimizer, stepper
+from scipy import stats
+
+# rule → (hidden sizes, act, epochs, options, bar in %, most steps of backprop that a step may cost)
+BARS = {
+    "dual-propagation": ((500, 500), "tanh", 30, {}, 97.9, 1.6),
+    "predictive-coding-error": ((500, 500), "tanh", 25, {}, 97.6, 2.5),
+    "predictive-coding": ((500, 500), "tanh", 15, {}, 97.6, 7.0),
+    "equilibrium-propagation": ((500,), "tanh", 20, {}, 97.3, 6.0),
+}
+
+
+def network(task, rule, seeds, first=0):
+    hidden, act, *_ = BARS[rule]
+    return MLP((task.n_in, *hidden, task.n_classes), act=act, replicas=seeds, seed=first)
+
+
+def cost(task, rule, seeds, batch, turns):
+    "The median ratio of the time of a step to backprop's, in turns on the same batches."
+    steps, order = [], torch.randint(len(task.y_train), (seeds, batch), generator=stream(0, "cost"))
+    for name, options in ((rule, BARS[rule][3]), ("backprop", {})):
+        r = make_rule(name, network(task, rule, seeds), **options)
+        r.normalise = (task.mean, task.std)
+        x = r.transform(task.x_train[order.flatten()]).unflatten(0, order.shape)
+        make = stepper(make_optimizer(r, "adam", 1e-4))
+        steps.append(lambda r=r, x=x, make=make: r.learn(x, task.y_train[order], make))
+    ratios = []
+    with torch.no_grad():
+        for turn in range(turns + 2):
+            took = []
+            for step in steps:
+                start = time.perf_counter()
+                step()
+                took.append(time.perf_counter() - start)
+            if turn > 1: ratios.append(took[0] / took[1])
+    return statistics.median(ratios)
+
+
+def rate(task, rule, name, a):
+    "The rate with the best validation accuracy, of five around --lr."
+    hidden, act, *_ = BARS[rule]
+    rates = [a.lr * 10 ** (k / 4) for k in range(-2, 3)]
+    found = search_lr(name, task, rates, seeds=1, seed=1000, epochs=a.tuning_epochs, hidden=hidden, act=act,
+                      optimizer="adam", batch_size=a.batch)
+    return float(found.groupby("lr").accuracy.mean().idxmax())
+
+
+def accuracy(task, rule, name, options, epochs, a):
+    "Test accuracies in %, one for each seed."
+    lr = rate(task, rule, name, a) if a.tune else a.lr
+    r = make_rule(name, network(task, rule, a.seeds), **options)
+    run = fit(r, task, epochs, lr, a.batch, "adam", schedule="linear", progress=False, warn=False)
+    told = {k: round(float(run.final[k].mean()), 3) for k in ("relaxed", "unsettled") if k in run.final}
+    print(f"  {name}: lr {lr:.2g}, {epochs} epochs {told or ''}", flush=True)
+    return 100 * run.evaluate(task.x_test, task.y_test)["accuracy"].double()
+
+
+def equivalent(difference, margin=0.1):
+    "The larger p of two one-sided tests that the mean difference lies within ± margin."
+    if len(difference) < 2: return float("nan")
+    low = stats.ttest_1samp(difference, -margin, alternative="greater").pvalue
+    return max(low, stats.ttest_1samp(difference, margin, alternative="less").pvalue)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("rules", nargs="*", metavar="RULE", help=f"of {', '.join(BARS)} (default: all)")
+    p.add_argument("--task", default="mnist", help="mnist, or mnist-mini to try the script (default: mnist)")
+    p.add_argument("--seeds", type=int, default=5, help="networks in a stack (default: 5; the bar of dual asks for 10)")
+    p.add_argument("--epochs", type=int, help="of each run (default: those of the bar)")
+    p.add_argument("--batch", type=int, default=128, help="images in a batch (default: 128)")
+    p.add_argument("--lr", type=float, default=5e-4, help="Adam's rate, or the middle of those tried (default: 0.0005)")
+    p.add_argument("--tune", action="store_true", help="choose the rate on validation images")
+    p.add_argument("--tuning-epochs", type=int, default=3, help="of each trial (default: 3)")
+    p.add_argument("--turns", type=int, default=30, help="batches that are timed (default: 30)")
+    p.add_argument("--cost-only", action="store_true", help="train nothing")
+    a = p.parse_args()
+    task, missed = load_task(a.task, device="cpu"), []
+    for rule in [choose(r, BARS, "rule") for r in a.rules or BARS]:
+        _, _, full, options, bar, most = BARS[rule]
+        found = cost(task, rule, a.seeds, a.batch, a.turns)
+        print(f"{rule}: a step costs {found:.2f} of backprop's (at most {most})", flush=True)
+        if found > most: missed.append(f"{rule}: cost")
+        if a.cost_only: continue
+        epochs = a.epochs or full
+        mine, theirs = (accuracy(task, rule, n, o, epochs, a) for n, o in ((rule, options), ("backprop", {})))
+        said = ["{:.2f} ± {:.2f}".format(*interval(v)) for v in (mine, theirs, mine - theirs)]
+        print(f"  {said[0]} %, backprop {said[1]}, difference {said[2]}, TOST p = {equivalent(mine - theirs):.3g}; "
+              f"bar {bar}" + ("" if epochs >= full else f" after {full} epochs"), flush=True)
+        if epochs >= full and mine.mean() < bar: missed.append(f"{rule}: accuracy")
+    if missed: sys.exit("missed: " + ", ".join(missed))
+
+
+if __name__ == "__main__": main()
