@@ -7,7 +7,7 @@ __all__ = ['FILLS', 'Window', 'way_of', 'conv', 'conv_down', 'conv_weights', 'Pa
            'Reflect', 'Between', 'Conv']
 
 # %% ../nbs/03a_convolution.ipynb #imports
-import math
+import math, typing
 
 import torch, torch.nn.functional as F
 from torch import Tensor, nn
@@ -310,8 +310,12 @@ class _Seeing(Layer):
     def see(self, r, held=None, learn=False):
         if self.between.steps:
             seen = recorded(self.between, r, held, learn)
-            return Seen(Patches(seen.pre, self.window), seen.back, seen.held)
-        return Seen(Patches(self.between.maps(r), self.window), self._as_below)
+            return Seen(self._patches(seen.pre), seen.back, seen.held)
+        return Seen(self._patches(self.between.maps(r)), self._as_below)
+
+    def _patches(self, maps: Tensor) -> Tensor:
+        "What stands for all patches, and is none until somebody needs them."
+        return typing.cast(Tensor, Patches(maps, self.window))
 
     def _as_below(self, e: Tensor) -> Tensor:
         "Errors of maps in the order of the rates below."

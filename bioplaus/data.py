@@ -553,7 +553,7 @@ def _read(name: str, *where) -> tuple:
         raise RunFailed(f"task {name!r} of {TASKS.entries()[name].module} cannot be read ({one_line(e)}). Mend its "
                         "function.") from e
     try:
-        train, test, *groups = given if isinstance(given, (tuple, list)) else ()
+        train, test, *groups = given if isinstance(given, (tuple, list)) else (None, None)
         train, test = tuple(train), tuple(test)
     except (TypeError, ValueError) as e:
         raise BadInput(f"the function of task {name!r} must give {_GIVES}, images and labels as "

@@ -112,11 +112,12 @@ class _Rules(_Grid):
         name, options = parse_rule(spec)
         lr = options.pop("lr", self.lr.get(spec) if isinstance(self.lr, dict) else self.lr)
         network = self.networks[0] if hidden is None else hidden
-        how = _replicas(seeds or self.each_seed) | {"act": self.act, "bias": self.bias, "init": self.init}
-        if isinstance(network, str):  # its units are its own, unless others than a perceptron's are asked for
-            how["act"] = None if self.act == "sigmoid" else self.act
-            net = make_network(network, (math.prod(shape), n_classes), shape, **how)
-        else: net = make_network(self._sized(), (n_in, *network, n_classes), **how)
+        replicas, named = _replicas(seeds or self.each_seed), isinstance(network, str)
+        # units of a network by name are its own, unless others than a perceptron's are asked for
+        act = None if named and self.act == "sigmoid" else self.act
+        ends = math.prod(shape), n_classes
+        kind, sizes = (network, ends) if named else (self._sized(), (n_in, *network, n_classes))
+        net = make_network(kind, sizes, shape if named else None, act=act, bias=self.bias, init=self.init, **replicas)
         return make_rule(name, net, **options), lr
 
     def checked(self: "Study") -> "Study":

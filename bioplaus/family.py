@@ -24,7 +24,7 @@ def gauss_newton(
     plain = Rule(rule.net, Backprop(loss), Delta(), hidden=rule.hidden).shown_as(rule)
     phases = plain.phases(plain.transform(x), y)
     Js, error = jacobian(plain, phases), LOSSES[loss].error(phases[-1].v, y)
-    JJ = sum(J @ J.mT for J in Js)
+    JJ = torch.stack([J @ J.mT for J in Js]).sum(0)
     JJ.diagonal(dim1=-2, dim2=-1).add_(softness)
     u = solved(JJ, error.unsqueeze(-1))
     return [mean_outer((J.mT @ u).squeeze(-1), p.pre).dense(W) for J, p, W in zip(Js, phases, rule.net.weights)]

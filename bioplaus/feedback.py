@@ -27,7 +27,7 @@ def random_like(
     "Random weights by the network's own law of initial weights."
     layer = net.layers[l]
     W, own = layer.W, width is None
-    out, fan = W.shape[1:] if own else (width, layer.takes)
+    out, fan = W.shape[1:] if width is None else (width, layer.takes)
     B, b = W.new_empty(W.shape[0], out, fan), W.new_empty(out)
     with torch.no_grad():
         for s, seed in enumerate(net.seeds):

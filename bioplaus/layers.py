@@ -103,6 +103,8 @@ def recorded(between: Callable, r: Tensor, held, learn: bool) -> Seen:
 # %% ../nbs/03_layers.ipynb #questions
 class _Questions(nn.Module):
     "What is asked of every kind of layer."
+    between: Callable | None
+
     def see(self, r: Tensor, held=None, learn: bool = False) -> Seen:
         "What the synapses see of rates `r` below. `learn`: the free pass of a weight step, which may move statistics."
         return Seen(r) if self.between is None else recorded(self.between, r, held, learn)
