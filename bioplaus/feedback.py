@@ -153,7 +153,7 @@ class WeightMirror(Feedback):
 # %% ../nbs/13_feedback.ipynb #rules
 @register("fa", equation="v* − v̂ = φ′(v) ∘ Bᵀ(v₊* − v̂₊), B fixed",
           sees="pre, post", paper="Lillicrap et al. 2016",
-          lr=1.0, lr_adam=0.0018, lr_deep=0.32)
+          lr=1.0, lr_adam=0.0018, lr_deep=0.32, lr_conv=0.032)
 def fa(net: MLP, loss: str = "cross-entropy") -> Rule:
     "Feedback alignment: the error goes down through fixed random weights."
     return Rule(net, Feedback(net, loss), Delta())

@@ -106,7 +106,7 @@ def deep_soft_hebb(v_taught, current, pre_taught, W, tau=1.0, pace=1.0):
     "±yₖ (x − uₖ Wₖ), + for the winner alone, over the largest, times |‖Wₖ‖ − 1|^½ (Journé et al. 2023)"
     y = torch.softmax(v_taught / tau, -1)
     y = torch.where(y == y.amax(-1, keepdim=True), y, -y)
-    change = mean_outer(y, pre_taught).minus_own((y * current).mean(-2)).dense(W)
+    change = mean_outer(y, pre_taught).minus_own((current * y).mean(-2)).dense(W)
     largest = change.abs().amax((-2, -1), keepdim=True).clamp(min=1e-30)  # of each replica
     return change * (pace * (W.norm(dim=-1, keepdim=True) - 1).abs().sqrt() / largest)
 
