@@ -317,9 +317,10 @@ def data_cases(folder: Path, rng):
         return load_task(home, device="cpu")
 
     for name, text in texts().items(): yield f"table, {name}", partial(table, text)
-    for name, parts in arrays().items(): yield f"archive, {name}", partial(archived, parts)
+    right = lambda name: lambda found: "colour" in name and len(found.shape) == 3
+    for name, parts in arrays().items(): yield f"archive, {name}", partial(archived, parts), right(name)
     for name, start in headers().items(): yield f"archive, {name}", partial(archived, dict(x=start, y=SIGNS))
-    for name in spoil(folder): yield f"pictures, {name}", partial(shown, name)
+    for name in spoil(folder): yield f"pictures, {name}", partial(shown, name), right(name)
     yield from damaged_data(folder, rng)
     for path in ("nowhere.csv", "", "a\0.csv", "n" * 300 + ".csv", "/dev/null/x", "/dev/zero", folder,
                  "~nobody-of-that-name/x", "a.csv:lable=x", "a.csv:test=0", "a.csv:test=x", "a.csv:white=0",
