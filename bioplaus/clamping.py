@@ -78,7 +78,7 @@ class Relaxing(Teacher):
         last: list[Tensor],  # what was left when it ended
     ):
         "Keep, for the worst of the phases, 1 − ‖last‖ / ‖first‖, and the same of the largest single number; each (S,)."
-        size = [sum(t.detach().square().sum((-2, -1)) for t in left).sqrt() for left in (first, last)]
+        size = [torch.stack([t.detach().square().sum((-2, -1)) for t in left]).sum(0).sqrt() for left in (first, last)]
         most = [torch.stack([t.detach().abs().amax((-2, -1)) for t in left]).amax(0) for left in (first, last)]
         tiny = torch.finfo(size[0].dtype).tiny
         told = 1 - size[1] / size[0].clamp(min=tiny), most[1] / most[0].clamp(min=tiny)
@@ -176,8 +176,8 @@ class Settling(Relaxing):
     def settle(self, wires: Wires, rs: list[Tensor], output: Output, sweeps: int, learn: bool = True):
         "(rates, (v̂, v)) of all layers after some sweeps from `rs`; with a tolerance, at most so many."
         rs, vs, wanted = list(rs), [(s.v_hat, s.v) for s in wires.states], self._wanted and learn
-        going = first = None
-        if output.held: rs[wires.top] = output.target
+        going, first, moved = None, [], []
+        if output.held and output.target is not None: rs[wires.top] = output.target
         for n in range(sweeps):
             before, (rs, vs) = (rs, vs), self.kept(going, swept(wires, rs, vs, output, self.order), (rs, vs))
             if not self.tolerance and not (wanted and n in (0, sweeps - 1)): continue
@@ -206,7 +206,7 @@ class Phases(Settling):
 
     def output(self, rule, y: Tensor | None = None, like: Tensor | None = None, beta: float = 0.0) -> Output:
         "What the output does: drawn to labels `y` with strength `beta`, or free."
-        target = None if y is None else one_hot(y, like)
+        target = None if y is None or like is None else one_hot(y, like)
         error = None if self.inside else lambda v: LOSSES["cross-entropy"].error(v, y)
         return Output(self.gamma, rule.acts[-1].f, target, beta, error)
 
@@ -272,6 +272,8 @@ _UNBOUNDED = ("with a nudge of −β the squared loss pulls the output away from
 # %% ../nbs/11_clamping.ipynb #settled
 class Settled(Rule):
     "A rule whose network answers with its settled free state, as its teacher, `Settle`, says."
+    teacher: Settle
+
     def free(self, z, learn=False, **changed): return self.teacher.free(self, z, learn, **changed)
 
 # %% ../nbs/11_clamping.ipynb #contrastive
