@@ -7,8 +7,7 @@ __all__ = ['ORDERS', 'Clamp', 'hebb_clamp', 'covariance_clamp', 'TargetProjectio
            'Settling', 'Phases', 'Contrast', 'Settle', 'Settled', 'contrastive', 'contrastive_rule']
 
 # %% ../nbs/11_clamping.ipynb #imports
-import math
-import typing
+import math, typing
 from collections.abc import Callable
 from functools import partial
 

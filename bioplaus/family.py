@@ -6,7 +6,6 @@
 __all__ = ['gauss_newton']
 
 # %% ../nbs/18d_family.ipynb #imports
-import torch
 from torch import Tensor
 from .control import jacobian, solved
 from .products import mean_outer
@@ -24,7 +23,8 @@ def gauss_newton(
     plain = Rule(rule.net, Backprop(loss), Delta(), hidden=rule.hidden).shown_as(rule)
     phases = plain.phases(plain.transform(x), y)
     Js, error = jacobian(plain, phases), LOSSES[loss].error(phases[-1].v, y)
-    JJ = torch.stack([J @ J.mT for J in Js]).sum(0)
+    JJ = Js[0] @ Js[0].mT
+    for J in Js[1:]: JJ = JJ + J @ J.mT
     JJ.diagonal(dim1=-2, dim2=-1).add_(softness)
     u = solved(JJ, error.unsqueeze(-1))
     return [mean_outer((J.mT @ u).squeeze(-1), p.pre).dense(W) for J, p, W in zip(Js, phases, rule.net.weights)]

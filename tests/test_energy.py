@@ -10,7 +10,8 @@ from bioplaus.clamping import Settle
 from bioplaus.control import Control, Controller, jacobian
 from bioplaus.core import BadInput
 from bioplaus.data import load_task
-from bioplaus.equilibrium import check_symmetric
+from bioplaus.equilibrium import check_symmetric, reached
+from bioplaus.family import gauss_newton
 from bioplaus.layers import ACTIVATIONS, Dense
 from bioplaus.network import MLP, Network
 from bioplaus.predictive import Predictive, PredictiveFixed, at_values, downhill, energy
@@ -361,3 +362,35 @@ def test_it_learns_and_tells_how_far_it_settled(name):
     assert input_gradient(run.rule, task.x_test[:9], task.y_test[:9]).isfinite().all()
     if name != "dual-propagation":
         assert {"relaxed", "unsettled"} <= set(run.history) and run.final.relaxed.notna().all()
+
+
+# What the exercises' answers say
+
+@pytest.mark.parametrize("pull", [1.0, 0.25])
+def test_one_hidden_unit_gives_way_by_half(pull):
+    "ε = λδ / (1 + λ), in units of the pull."
+    net = MLP((1, 1, 1), act=ACTIVATIONS["identity"], normalise=(0.0, 1.0)).double()
+    for p in net.parameters(): p.data.fill_(1.0 if p.dim() == 3 else 0.0)
+    rule = make_rule("predictive-coding", net, steps=2000, loss="squared", nudge=pull)
+    phases = rule.phases(torch.full((1, 1), 0.25, dtype=torch.float64), torch.zeros(1, dtype=torch.long))
+    assert phases[0].drive.item() == pytest.approx(0.75 / (1 + pull))  # δ = 1 − 1/4, divided by λ
+
+
+def test_a_relu_whose_compartments_agree_is_exact():
+    def off(bias):
+        nets = [MLP((12, 9, 5), act="relu", seed=1, normalise=(0.5, 0.3)).double() for _ in range(2)]
+        for net in nets: net.biases[0].data += bias
+        return far(changes(make_rule("dual-propagation", nets[0], beta=1.0)), changes(make_rule("backprop", nets[1])))
+    assert off(50.0) < 1e-12 < off(0.0)  # far from zero, all of them agree
+
+
+def test_by_turns_a_nudge_comes_down_by_two_layers():
+    assert reached(4, "odd-even", False, 1) == {1, 2, 3} and reached(4, "odd-even", False, 2) == {0, 1, 2, 3}
+    assert [len(reached(4, "together", False, n)) for n in (1, 2, 3)] == [2, 3, 4]
+
+
+def test_without_hidden_layers_both_poles_are_one():
+    net = MLP((12, 5), normalise=(0.5, 0.3)).double()
+    for softness in (0.0, 3.0):
+        pole, true = gauss_newton(make_rule("backprop", net), X, Y, softness), changes(make_rule("backprop", net))
+        assert_close((1 + softness) * pole[0], true[0])
