@@ -194,7 +194,7 @@ for _ in sys.stdin:
 @contextmanager
 def jax_epoch(sizes: tuple, replicas: int, images: int, batch_size: int) -> Generator[Callable]:
     "A function that lets JAX run one epoch, in a process of its own, and gives its seconds."
-    if not find_spec("jax"): raise BadInput("JAX isn't installed: pip install 'bioplaus[rivals]'")
+    if not find_spec("jax"): raise BadInput("JAX isn't installed: pip install jax")
     asked = json.dumps([sizes, replicas, images, batch_size])
     quiet = {"JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
     with subprocess.Popen([sys.executable, "-c", _JAX, asked], text=True, stdin=subprocess.PIPE,

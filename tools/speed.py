@@ -1,7 +1,7 @@
 """Measure everything that the page on speed shows.   python tools/speed.py [--turns 9] [--only bench bars scaling]
 
 Writes nbs/results/bench.json, bars.json and scaling.json, for which the machine should have nothing else to do; it
-takes an hour on two cores. Without JAX (extra `rivals`) its bars are left out. Then `python tools/nb.py run
+takes an hour on two cores. Without JAX (`pip install jax`) its bars are left out. Then `python tools/nb.py run
 nbs/80_bench.ipynb` shows the new numbers on the page.
 """
 import argparse, json
