@@ -63,7 +63,7 @@ def test_pictures_of_a_copy_lie_on_the_site():
     from tools.docs import on_the_site
     page = next(f for f in PAGES if f.stem == "80_own_rule")
     copy = on_the_site(json.loads(page.read_text(encoding="utf-8")), "https://site/")
-    assert any("](https://site/images/80_own_rule.svg)" in c["source"] for c in copy["cells"])
+    assert any("](https://site/images/80_own_rule.svg)" in "".join(c["source"]) for c in copy["cells"])
 
 
 @pytest.mark.parametrize("path", RULES, ids=lambda p: p.stem)

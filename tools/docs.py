@@ -296,7 +296,7 @@ def in_colab(nb, folder, base):
 
 def on_the_site(nb, base):
     "The notebook with its pictures taken from the site, where they lie when no clone is around it."
-    shown = lambda c: c | {"source": PICTURE_FILE.sub(rf"]({base}\1)", joined(c["source"]))}
+    shown = lambda c: c | {"source": [PICTURE_FILE.sub(rf"]({base}\1)", line) for line in c["source"]]}
     return {**nb, "cells": [shown(c) if c["cell_type"] == "markdown" else c for c in nb["cells"]]}
 
 
