@@ -96,8 +96,8 @@ def main():
     a = p.parse_args()
     task, missed = load_task(a.task, device="cpu"), []
     for rule in [choose(r, BARS, "rule") for r in a.rules or BARS]:
-        full, options = BARS[rule][2:4]
-        bar, most = BARS[rule][4:]
+        full, options, bar = BARS[rule][2:5]
+        most = BARS[rule][5]
         found = cost(task, rule, a.seeds, a.batch, a.turns)
         print(f"{rule}: a step costs {found:.2f} of backprop's (at most {most})", flush=True)
         if found > most: missed.append(f"{rule}: cost")
