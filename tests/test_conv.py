@@ -225,10 +225,10 @@ def test_angles_of_feedback():
 
 def test_a_run_is_stored_and_goes_on(tmp_path):
     task = load_task("digits", device="cpu")
-    make = lambda: make_rule("kolen-pollack", ConvNet((8, 8), "norm c4k3 pool2 d8", 10, replicas=2))
-    fit(make(), task, epochs=1, out=tmp_path, progress=False, warn=False)
-    run = fit(make(), task, epochs=2, out=tmp_path, progress=False, warn=False)
-    whole = fit(make(), task, epochs=2, progress=False, warn=False)
+    make = lambda: make_rule("kolen-pollack", ConvNet((8, 8), "norm c8k3 pool2 d32", 10, replicas=2))
+    fit(make(), task, epochs=2, out=tmp_path, progress=False, warn=False)
+    run = fit(make(), task, epochs=4, out=tmp_path, progress=False, warn=False)
+    whole = fit(make(), task, epochs=4, progress=False, warn=False)
     assert run.final.valid_accuracy.tolist() == whole.final.valid_accuracy.tolist()
     again = load_run(tmp_path)
     assert torch.equal(again.rule.predict(task.x_test), run.rule.predict(task.x_test))
