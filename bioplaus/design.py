@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd, torch
 from . import __version__
 from .attacks import blind_share
-from .core import (MOST_SEEDS, BadInput, RULES, cards, checked_seed, choose, file_name,
+from .core import (MOST_SEEDS, RULES, BadInput, RunFailed, cards, checked_seed, choose, file_name,
                            progress_bar, read_options, whole)
 from .data import Task, load_task
 from .files import called, kept_tasks
@@ -65,9 +65,9 @@ class Cell:
         network = [] if self.hidden is None else [network_name(self.hidden)]
         return file_name("_".join([called(self.task), classes, *network, self.rule]))
 
-# %% ../nbs/61_design.ipynb #grid
-class _Grid:
-    "What follows from the settings of a `Study`."
+# %% ../nbs/61_design.ipynb #networks
+class _Networks:
+    "The networks of a `Study`."
     @property
     def kinds(self: "Study") -> tuple:
         "The names of the networks that are asked for."
@@ -80,20 +80,31 @@ class _Grid:
         sized = tuple(map(tuple, self.hidden)) if several else (tuple(self.hidden),)
         return tuple(n for kind in self.kinds for n in ((kind,) if has_filters(kind) else sized))
 
+    def _sized(self: "Study") -> str:
+        "The kind of those networks whose hidden layers are given by their sizes."
+        return next(kind for kind in self.kinds if not has_filters(kind))
+
+    def brings_network(self: "Study", spec: str) -> bool:
+        "Whether a rule has the same network whatever is asked for, as `linear` has: its rows would count twice."
+        try: one, other = (self.rule_on(spec, 4, 3, hidden, (0,))[0].net.hidden for hidden in self.networks[:2])
+        except (BadInput, RunFailed): return False  # `checked` says what is wrong
+        return one == other
+
+# %% ../nbs/61_design.ipynb #grid
+class _Grid(_Networks):
+    "What follows from the settings of a `Study`."
     def cells(self: "Study") -> Iterator[Cell]:
-        "Every rule on every task with every choice of classes, in every network."
+        "Every rule on every task with every choice of classes, in every network; once, if it brings its own."
+        first, *others = self.networks
+        alone = {rule for rule in self.rules if others and first != others[0] and self.brings_network(rule)}
         for task, classes, hidden, rule in itertools.product(self.tasks, self.classes, self.networks, self.rules):
-            yield Cell(rule, task, classes, hidden if len(self.networks) > 1 else None)
+            if rule not in alone or hidden == first: yield Cell(rule, task, classes, hidden if others else None)
 
     @property
     def each_seed(self: "Study") -> tuple[int, ...]:
         "The seeds of each cell's networks, rising."
         listed = isinstance(self.seeds, (tuple, list))
         return tuple(sorted(self.seeds)) if listed else tuple(range(self.seed, self.seed + self.seeds))
-
-    def _sized(self: "Study") -> str:
-        "The kind of those networks whose hidden layers are given by their sizes."
-        return next(kind for kind in self.kinds if not has_filters(kind))
 
 # %% ../nbs/61_design.ipynb #grid-replicas
 def _replicas(seeds: tuple) -> dict:
