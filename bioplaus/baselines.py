@@ -33,7 +33,7 @@ def frozen_softhebb(net: MLP, power: float | None = None, readout: str = "delta"
 
 @register("frozen-filters", equation="hidden ΔW = 0, random directions, activation of SoftHebb's filters; readout",
           sees="pre, post", paper="a control",
-          lr=(1.0, 1.8), lr_adam=(0.001, 0.1), lr_deep=(1.0, 3.2), lr_conv=(1.0, 0.1))
+          lr=(1.0, 1.8), lr_adam=(0.001, 0.032), lr_deep=(1.0, 320.0), lr_conv=(1.0, 0.1))
 def frozen_filters(net: MLP, readout: str = "delta") -> Rule:
     "Random filters of length 1 that never learn, in SoftHebb's place on a network with filters, with a readout."
     return filtering(net, None, [1.0] * (net.depth - 1), readout)
