@@ -1072,6 +1072,188 @@ def zoo():
         ax.text(x, len(mean) - 0.2, words, color=colour, size=9)
 
 
+# ---------------------------------------------------------------- filters, and images in colour
+
+def framed(ax, x, y, size, n, row, column, side=3, colour=RED):
+    "A frame around some pixels of an image of n x n around (x, y)."
+    pixel, left, top = size / n, x - size / 2, y + size / 2
+    at = (left + column * pixel, top - (row + side) * pixel)
+    ax.add_patch(plt.Rectangle(at, side * pixel, side * pixel, fill=False, ec=colour, lw=1.8, zorder=5))
+    return at[0] + side * pixel / 2, at[1] + side * pixel / 2
+
+
+@opens("03a_convolution")
+def convolution():
+    "A real digit, a filter for horizontal edges, and what its units hear."
+    ax, digit = canvas(5.8, 2.1), digits().x_test[3].view(8, 8)
+    edge = torch.tensor([1.0, 1, 1, 0, 0, 0, -1, -1, -1])
+    seen = torch.nn.functional.conv2d(digit.view(1, 1, 8, 8), edge.view(1, 1, 3, 3))[0, 0]
+    image(ax, 1.0, 1.2, 1.5, digit)
+    image(ax, 2.9, 1.2, 0.56, edge, **signed(edge))
+    image(ax, 4.7, 1.2, 1.125, seen, **signed(seen))
+    for (row, column), colour in zip(((0, 0), (2, 4), (5, 2)), (BLUE, GREEN, RED)):
+        window = framed(ax, 1.0, 1.2, 1.5, 8, row, column, colour=colour)
+        place = framed(ax, 4.7, 1.2, 1.125, 6, row, column, 1, colour)
+        ax.plot([window[0] + 0.28, 2.6], [window[1], 1.2], color=colour, lw=1)
+        arrow(ax, (3.2, 1.2), (place[0] - 0.09, place[1]), colour, lw=1)
+    for x, words in ((1.0, "a digit"), (2.9, "one filter,\nat every place"), (4.7, "what its 36 units hear")):
+        note(ax, x, 0.22, words, size=9)
+
+
+@opens("04a_convnet")
+def convnet():
+    "What the layers of a small network that has learnt digits say to one of them."
+    from bioplaus.convnet import ConvNet
+    task, ax = digits(), canvas(6.4, 2.1)
+    rule = make_rule("backprop", ConvNet(task.shape, "c4k3p1 pool2 c6k3p1 pool2 d16", 10))
+    fit(rule, task, 5, 0.1, progress=False, warn=False)
+    x = task.x_test[3:4]
+    with torch.no_grad(): rates = [s.r[0].flatten() for s in rule.free(rule.transform(x))]
+    image(ax, 0.6, 1.2, 0.9, x[0])
+    for n, (side, size, x0) in enumerate(((8, 0.62, 1.75), (4, 0.46, 3.2))):
+        maps = rates[n].view(side, side, -1).movedim(-1, 0)
+        for k, one in enumerate(maps): image(ax, x0 + 0.13 * k, 1.42 - 0.13 * k, size, one / maps.max())
+    for n, rate in enumerate(rates[2]): unit(ax, 4.72, 1.92 - 0.095 * n, fill=float(rate / rates[2].max()), size=0.042)
+    says = rates[3].softmax(0)
+    for c, share in enumerate(says):
+        unit(ax, 5.6, 1.9 - 0.15 * c, fill=float(share), size=0.066, colour=GREEN)
+        note(ax, 5.8, 1.9 - 0.15 * c, str(c), GREEN if c == says.argmax() else PALE, size=8)
+    for a, b in ((1.1, 1.38), (2.58, 2.9), (4.2, 4.6), (4.85, 5.45)): arrow(ax, (a, 1.2), (b, 1.2), PALE)
+    for at, words in ((0.6, "image"), (1.95, "c4k3p1 pool2"), (3.5, "c6k3p1 pool2"), (4.72, "d16"), (5.65, "answer")):
+        note(ax, at, 0.2, words, size=9, **({} if words in ("image", "answer") else {"family": "monospace"}))
+
+
+def photo_patch(side, at=(0, 0), which=1):
+    "A patch of a photograph of scikit-learn, (side, side, 3), bytes."
+    from bioplaus.photos import photographs
+    row, column = at
+    return photographs()[which][row:row + side, column:column + side]
+
+
+@opens("07a_cifar")
+def cifar():
+    "A record in the binary layout, of a patch that is no image of CIFAR."
+    patch, ax = np.ascontiguousarray(photo_patch(256, (90, 220))[::8, ::8]), canvas(6.0, 2.2)
+    box(ax, 0.5, 1.75, 0.5, 0.4, "7", GREEN)
+    note(ax, 0.5, 1.38, "label:\n1 byte", GREEN, size=9, va="top")
+    for c, (name, colour) in enumerate((("red", RED), ("green", GREEN), ("blue", BLUE))):
+        x, plane = 1.55 + 1.45 * c, patch[..., c]
+        some = " ".join(f"{b:3d}" for b in plane.ravel()[:4])
+        box(ax, x, 1.75, 1.4, 0.4, f"{some} …", colour, family="monospace", size=8.5)
+        tinted = np.zeros_like(patch)
+        tinted[..., c] = plane
+        image(ax, x - 0.3, 0.72, 0.85, tinted)
+        note(ax, x + 0.2, 0.72, f"{name}:\n1024\nbytes", colour, ha="left", size=9)
+        arrow(ax, (x - 0.3, 1.52), (x - 0.3, 1.18), colour, lw=1)
+    image(ax, 5.5, 1.0, 0.85, patch)
+    note(ax, 5.5, 0.4, "32 × 32", size=9)
+    note(ax, 5.5, 1.6, "=", size=14)
+
+
+@opens("09a_photos")
+def photos():
+    "As the page blends them."
+    from bioplaus.photos import blend
+    digit = (mnist().x_test[3].view(28, 28) * 255).round().byte().numpy()
+    ax = canvas(5.8, 2.0)
+    patch = photo_patch(28, (150, 300), 0)
+    both = blend(digit[None], patch.transpose(2, 0, 1)[None].copy())[0].transpose(1, 2, 0)
+    shown = ((digit / 255, "digit $d$"), (patch, "patch of a photo $b$"), (both, "$|b - d|$"))
+    for x, (pixels, words) in zip((0.9, 2.9, 4.9), shown):
+        image(ax, x, 1.15, 1.4, pixels)
+        note(ax, x, 0.2, words, GREEN if x > 4 else INK)
+    for x, sign in ((1.9, "and"), (3.9, "→")): note(ax, x, 1.15, sign, size=12)
+
+
+@opens("08_filters")
+def filters():
+    "One synapse of a filter, at all of its places."
+    ax = canvas(6.3, 2.0)
+    below, above = layers(ax, 2.2, (0.4, 1.5), (8, 6))
+    for n, at in enumerate(above):
+        for k in range(3): joined(ax, [below[n + k]], [at], RED if k == 2 else PALE, lw=2 if k == 2 else 0.8)
+    for n, at in enumerate(below): unit(ax, *at, fill=(0, 0.2, 0.9, 1, 0.3, 0, 0.7, 0.4)[n], size=0.15)
+    for n, at in enumerate(above): unit(ax, *at, fill=(0.7, 0.9, 0.3, 0.1, 0.6, 0.4)[n], size=0.15)
+    note(ax, 4.25, 1.5, "units of one filter", ha="left", size=9.5)
+    note(ax, 4.25, 0.98, "one weight, six synapses:\nwho tells each what\nthe others need?", RED, ha="left", size=9.5)
+    note(ax, 4.25, 0.4, "image", ha="left", size=9.5)
+
+
+# ---------------------------------------------------------------- energies
+
+def energy_of(rule, z, rates, y=None, beta=0.0):
+    "What settling goes down, of a tanh network that is read out: its energy, and with labels β times the loss, too."
+    from bioplaus.rule import LOSSES
+    below, total = [z, *rates], 0.0
+    for layer, pre, r in zip(rule.net.layers[:-1], below, rates):
+        own = (r * r.atanh() + 0.5 * (1 - r * r).log()).sum(-1)
+        total = total + own - (r * layer.up(pre)).sum(-1)
+    pull = 0.0 if y is None else beta * LOSSES["cross-entropy"].value(rates[-1], y)
+    return (total + pull).item()
+
+
+def settling(rule, z, y, sweeps, beta):
+    "(energy, rates of the last hidden layer) after each sweep of a free phase, and of a nudged one."
+    from bioplaus.clamping import Wires, swept
+    from bioplaus.network import passes
+    states, found = list(passes(rule, z)), ([], [])
+    rates, somas, wires = [s.r for s in states], [(s.v_hat, s.v) for s in states], Wires(rule, states)
+    pulled = {"y": y, "beta": beta}
+    for phase, how in zip(found, ({}, pulled)):
+        output = rule.teacher.output(rule, **how, **({"like": rates[-1]} if how else {}))
+        for _ in range(sweeps + 1):
+            phase.append((energy_of(rule, z[None], rates, **how), rates[-2].flatten()))
+            rates, somas = swept(wires, rates, somas, output, rule.teacher.order)
+    return found
+
+
+@opens("18c_equilibrium")
+@torch.no_grad()
+def equilibrium():
+    "A network that has learnt digits settles with an image, and is then nudged to another class."
+    task, sweeps = digits(), 10
+    rule = make_rule("equilibrium-propagation", MLP((64, 30, 20, 15, 10), act="tanh"))
+    with torch.enable_grad(): fit(rule, task, 4, 0.002, optimizer="adam", progress=False, warn=False)
+    z, y = rule.transform(task.x_test[3:4]).double(), (task.y_test[3:4] + 1) % 10
+    free, nudged = settling(rule.double(), z, y, sweeps, beta=0.5)
+    lower, upper = plt.subplots(1, 2, figsize=(6.4, 2.3), layout="constrained")[1]
+    for phase, start, colour in ((free, 0, BLUE), (nudged, sweeps, RED)):
+        at, rates = np.arange(sweeps + 1) + start, torch.stack([r for _, r in phase])
+        lower.plot(at, [e for e, _ in phase], ".-", color=colour)
+        upper.plot(at, rates[:, :8], color=colour, lw=1)
+    lower.set(xlabel="sweep", ylabel="energy (+ β · loss)")
+    upper.set(xlabel="sweep", ylabel="rates of eight units")
+    lower.text(1.0, free[0][0], "the image alone", color=BLUE, size=9)
+    lower.text(sweeps + 0.4, nudged[0][0] + 0.6, "nudged to\nanother class", color=RED, size=9)
+    for ax in (lower, upper): ax.axvline(sweeps, color=PALE, lw=1, ls=":")
+
+
+@opens("18d_family")
+def family():
+    "The points of the page's table: what each rule is set to."
+    ax = chart(6.0, 3.0)
+    ends = {0: -3, np.inf: 2}
+    place = lambda v: ends[v] if v in ends else np.log10(v)
+    points = (("backprop", 0, 0, 1, (8, 4)), ("dual propagation", 0.5, 0, 1, (8, 4)),
+              ("feedback control", 0.1, np.inf, 1, (8, -4)), ("control, leaky", 0.1, 0.1, 1, (-8, 4)),
+              ("contrastive Hebb", np.inf, 0.05, 2, (-2, 9)), ("equilibrium propagation", 0.1, 1, 2, (-8, 4)),
+              ("equilibrium propagation, weak feedback", 0.1, 0.05, 2, (8, -8)))
+    ax.plot(*[[place(v) for v in (0.01, 1, 10)]] * 2, "o-", color=BLUE, lw=1.5)
+    ax.annotate("predictive coding", (place(10), place(10)), (8, -3), textcoords="offset points", color=BLUE, size=9)
+    for name, nudge, gain, phases, aside in points:
+        at = place(nudge), place(gain)
+        ax.plot(*at, "o", ms=8, mec=RED if phases == 2 else BLUE, mfc="none" if phases == 2 else BLUE, mew=1.5)
+        ax.annotate(name, at, aside, textcoords="offset points", color=RED if phases == 2 else BLUE, size=9,
+                    ha="left" if aside[0] > 0 else "right")
+    ticks = {"→ 0": 0, "0.01": 0.01, "0.1": 0.1, "1": 1, "10": 10, "∞": np.inf}
+    ax.set_xticks([place(v) for v in ticks.values()], list(ticks))
+    ax.set_yticks([place(v) for v in ticks.values()], ["0", *list(ticks)[1:]])
+    ax.text(2.6, -2.75, "filled: one phase", color=BLUE, size=9, ha="right")
+    ax.text(2.6, -3.15, "rings: two phases", color=RED, size=9, ha="right")
+    ax.set(xlim=(-3.2, 2.6), ylim=(-3.3, 2.4), xlabel="nudge: how hard the label pulls",
+           ylabel="gain: how far layers give way")
+
+
 # ---------------------------------------------------------------- writing
 
 def write(page: str, folder: Path) -> Path:
