@@ -40,7 +40,8 @@ STYLE = {  # the same on the whole site; families share a hue; those of the firs
     "predictive-coding": ("orange", "p"), "predictive-coding-error": ("orange", "h"),
     "predictive-coding-fixed": ("orange", "<"), "predictive-coding-incremental": ("orange", ">"),
     "dual-propagation": ("green", "h"), "equilibrium-propagation": ("sky", "p"),
-    "frozen": ("black", "o"), "frozen-softhebb": ("black", "s"), "linear": ("black", "^"), "shuffled": ("black", "X"), "frozen-filters": ("black", "D"),
+    "frozen": ("black", "o"), "frozen-softhebb": ("black", "s"), "linear": ("black", "^"), "shuffled": ("black", "X"),
+    "frozen-filters": ("black", "D"),
 }
 
 # %% ../nbs/31_plots.ipynb #style-of
