@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from .convolution import rows
 from .core import BadInput, cards, stream
+from .products import Lazy
 from .rule import Rule, looked_up, sight, teaching, written_out
 
 # %% ../nbs/06_locality.ipynb #synapse-sees
@@ -65,7 +66,7 @@ def _mixes_samples(change, given: dict, base: Tensor) -> bool:
 def _null_disturbance(W: Tensor, pres: list[Tensor], g: torch.Generator) -> Tensor:
     "A random disturbance of W that is orthogonal to all of `pres`: no pre-activation moves."
     P = torch.cat([rows(p).expand(W.shape[0], -1, -1) for p in pres], 1)
-    if P.shape[1] >= P.shape[2]:
+    if P.shape[1] >= P.shape[2] and any(isinstance(p, Lazy) for p in pres):
         raise BadInput(f"what a synapse sees is measured with fewer rows (images × places: {P.shape[1]}) than a unit "
                        f"has synapses ({P.shape[2]}); take a network with larger windows, or smaller images.")
     D = torch.randn(W.shape, generator=g, dtype=W.dtype)

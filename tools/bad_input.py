@@ -293,7 +293,7 @@ def spoil(folder: Path) -> dict[str, callable]:
     return files | {"larger": lambda: put("b.png", Image.new("L", (5, 4))), "see-through": lambda: put("b.png", clear),
                     "colour": lambda: put("b.png", Image.new("RGB", (4, 4), "red")),
                     "16 bits": lambda: put("b.png", Image.fromarray(DOTS[0].astype("u2") * 200)),
-                    "CMYK": lambda: put("b.jpg", Image.new("CMYK", (4, 4), 77)),
+                    "colour, CMYK": lambda: put("b.jpg", Image.new("CMYK", (4, 4), 77)),
                     "film": lambda: put("b.gif", grey, **frames),
                     "floats": lambda: put("b.tif", Image.new("F", (4, 4)))}
 
