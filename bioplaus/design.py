@@ -84,9 +84,13 @@ class _Networks:
         "The kind of those networks whose hidden layers are given by their sizes."
         return next(kind for kind in self.kinds if not has_filters(kind))
 
+    def network_under(self: "Study", spec: str, hidden: tuple | str) -> tuple | str:
+        "The hidden layers that a rule really has where `hidden` is asked for, or the name of a network with filters."
+        return self.rule_on(spec, 4, 3, hidden, (0,))[0].net.hidden
+
     def brings_network(self: "Study", spec: str) -> bool:
         "Whether a rule has the same network whatever is asked for, as `linear` has: its rows would count twice."
-        try: one, other = (self.rule_on(spec, 4, 3, hidden, (0,))[0].net.hidden for hidden in self.networks[:2])
+        try: one, other = (self.network_under(spec, hidden) for hidden in self.networks[:2])
         except (BadInput, RunFailed): return False  # `checked` says what is wrong
         return one == other
 
@@ -653,7 +657,7 @@ def _bases(study: Study, cell: Cell) -> list[str]:
 def _is_its_network(study: Study, cell: Cell, hidden: tuple | str | None) -> bool:
     "Whether these hidden layers are the cell's: those that are asked for, or those that its rule brings (`linear`)."
     asked = _asked(study, cell)
-    return hidden in (None, asked) or hidden == study.rule_on(cell.rule, 4, 3, asked, (0,))[0].net.hidden
+    return hidden in (None, asked) or hidden == study.network_under(cell.rule, asked)
 
 def _there(study: Study, cell: Cell, cells: Path) -> Iterator[tuple[str, Stack]]:
     "(name of the first one's folder, stack) of a cell's stacks that are in a folder."
