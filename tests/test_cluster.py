@@ -71,6 +71,7 @@ def cells_done(folder, n, study):
         time.sleep(0.02)
 
 
+@pytest.mark.weekly
 def test_one_of_two_workers_is_killed_half_way(cluster, tmp_path):
     first, _ = cluster.work(), cluster.work()
     cluster.wait(2)
@@ -139,7 +140,8 @@ def test_the_scheduler_dies(cluster, tmp_path):
     cells_done(tmp_path / "out", 1, study)
     cluster.kill(cluster.scheduler)
     _, err = study.communicate(timeout=60)
-    assert study.returncode == 1 and "Traceback" not in err and len(err.strip().splitlines()) == 1, err
+    said = [line for line in err.strip().splitlines() if "are busy; waiting" not in line]  # as on a slow machine
+    assert study.returncode == 1 and "Traceback" not in err and len(said) == 1, err
     assert "is gone" in err and "cells are finished and kept in" in err and "the same call goes on" in err, err
 
 
