@@ -128,7 +128,7 @@ def test_the_worst_case_is_as_bad_as_autoattacks(rule, task):
     assert (1 - theirs) * right.sum() <= 0.005 * N
 
 
-@pytest.mark.parametrize("act", ["relu", "tanh"])
+@pytest.mark.parametrize("act", ["relu", pytest.param("tanh", marks=pytest.mark.weekly)])
 def test_the_worst_case_of_small_networks_is_as_bad_as_autoattacks(task, act):
     "Plain PGD leaves 1 to 2 points more. The same bound, as a mean over networks: one may be a lucky image off."
     fresh = make_rule("backprop", MLP((784, 37, 19, 10), act=act, replicas=3))

@@ -142,7 +142,7 @@ def test_the_plan_says_what_would_be_done_and_does_nothing(tmp_path):
     assert not plan_study(SMALL, tmp_path / "s").news
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.weekly)])
 def test_a_growth_that_was_interrupted_goes_on(tmp_path, monkeypatch, workers):
     "Wherever it was: in training, between two tables of a measurement, before the study's own tables."
     import bioplaus.design as design, bioplaus.study as study, bioplaus.training as training

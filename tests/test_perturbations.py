@@ -64,7 +64,7 @@ def installed(folder, name, source, groups=("perturbations",)):
     (info / "entry_points.txt").write_text("".join(f"[bioplaus.{g}]\n{name} = {name}\n" for g in groups))
 
 
-@pytest.mark.parametrize("where", ["a module", "the script", "a package"])
+@pytest.mark.parametrize("where", [pytest.param("a module", marks=pytest.mark.weekly), "the script", "a package"])
 def test_workers_know_what_was_defined(tmp_path, where):
     "Two workers count what one process counts, wherever rule and perturbation come from; nobody imports a package."
     mine = TWIN + HALF

@@ -99,6 +99,7 @@ def test_workers_that_slurm_starts(slurm):
     pd.testing.assert_frame_equal(*found)
 
 
+@pytest.mark.weekly
 def test_an_array_of_jobs_shares_a_folder(slurm):
     script = re.search(r"```sh\n(#!/bin/bash\n.*?)```", CELLS["slurm-plain"], re.S)[1]
     script = adapted(script, ("0-7", "0-1"), ("/shared/venv", sys.prefix), ("mnist,fashion-mnist", "digits"),

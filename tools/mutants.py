@@ -79,7 +79,7 @@ def command(folder: Path, *tests: str) -> list[str]:
     kind, name = tests[0].split(":")
     if kind == "nb": return [NBDEV_TEST, "--path", str(notebook(folder, name)), "--n_workers", "0"]
     ids = ("tests/test_{}.py::test_{}".format(*t.split(":")) for t in tests)
-    return [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *ids]
+    return [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", "", *ids]
 
 
 ERROR_LINE = re.compile(r"^(E  .*|\w*(Error|Failed|BadInput|Exception)\b.*)", re.M)
