@@ -380,12 +380,12 @@ def _trained(
     rule, lr = study.rule_on(cell.rule, task.n_in, task.n_classes, cell.hidden, seeds, task.shape)
     callbacks = [Collapse(task.x_valid, warn=progress), Watch(task, study.watch, study.images, study.seed)]
     if not compute: callbacks = [_none]
-    where = dict(callbacks=callbacks, out=out, progress=progress, warn=False)  # `run_study` says what goes wrong
+    how = {**study.recipe, "lr": lr, "out": out, "warn": False} # `run_study` says what goes wrong
     if out and (out / "cell.json").exists() and not (out / CHECKPOINT).exists():
         if not compute: raise Unfinished
         say(f"{out / CHECKPOINT} is missing. The cell is computed again from the start.")
         _emptied(out)
-    try: return fit(rule, task, **dict(study.recipe, lr=lr), **where)
+    try: return fit(rule, task, callbacks=callbacks, progress=progress, **how)
     except Diverged as e: return e.run  # a result too: its rows are NaN
     except Corrupt as e: why = str(e)
     except OtherSettings as e: why = _why_again(e, cell, out)

@@ -6,8 +6,8 @@
 __all__ = ['PIECE', 'WIDEST', 'SCHEDULES', 'OPTIMIZERS', 'MOST_EPOCHS', 'ADAM', 'CHECKPOINT', 'HISTORY', 'GATHERED', 'piece_for',
            'evaluate', 'Recipe', 'Settings', 'by_layer', 'label', 'checked_settings', 'default_lr', 'make_optimizer',
            'stepper', 'scheduled', 'code_of', 'describe', 'differences', 'Past', 'Run', 'OtherSettings', 'save_model',
-           'untrained', 'load_run', 'gathered', 'chosen_products', 'train_epoch', 'StopTraining', 'Diverged',
-           'check_batch', 'augmentation', 'placeless', 'say_versions', 'fit', 'ending']
+           'untrained', 'load_run', 'gathered', 'chosen_products', 'compiled', 'train_epoch', 'StopTraining',
+           'Diverged', 'check_batch', 'augmentation', 'placeless', 'say_versions', 'fit', 'ending']
 
 # %% ../nbs/22_training.ipynb #imports
 import copy, inspect, io, json, math, time, warnings
@@ -28,7 +28,7 @@ from .network import TRAINED, make_network
 from .products import Outer, choose_ways, keep_memory, ungraded, wants_rows_outermost
 from .records import (Corrupt, Journal, chained, fingerprint, read_bytes, read_csv, read_journal, read_tensors,
                               say, state, stored, versions, write_tensors)
-from .rule import LOSSES, Rule, Teacher, fill, make_rule, not_taught, teaching
+from .rule import LOSSES, Rule, Teacher, fill, make_rule, not_taught, teaching, written_out
 from .shown import answering, as_perturbation, places_in_set, shown
 
 # %% ../nbs/22_training.ipynb #piece
@@ -575,11 +575,57 @@ def _batches(x: Tensor, y: Tensor, order: Tensor, size: int, outermost=False) ->
             if outermost: xs, ys = xs.transpose(1, 2), ys.transpose(1, 2)
             yield from zip(xs.unbind(), ys.unbind())
 
+# %% ../nbs/22_training.ipynb #some
+def _some(x: Tensor, y: Tensor, settings: Settings, outermost: bool) -> tuple[Tensor, Tensor]:
+    "A first batch, as `train_epoch` would hand it over, of images in their order."
+    order = torch.arange(len(y), device=y.device).expand(len(settings.seeds), -1)
+    return next(_batches(x, y, order, settings.batch_size, outermost))
+
 def chosen_products(rule: Rule, rows: int):
     "Let the machine choose how the products of a rule's dense layers, with so many rows, are computed."
     W = rule.net.weights[0]
     if W.is_cpu and W.dtype == torch.float32:
         choose_ways([tuple(layer.W.shape) for layer in rule.layers if isinstance(layer, Dense)], rows)
+
+# %% ../nbs/22_training.ipynb #compiled
+def _asked(learn: Callable, xs: Tensor, ys: Tensor) -> list[Tensor]:
+    "The changes that a batch asks for; none is made."
+    asked = []
+    learn(xs, ys, lambda changes: asked.extend(written_out(change, p).clone() for p, change in changes.items()))
+    return asked
+
+def _compiled(rule: Rule) -> Callable:
+    "`rule.learn` by torch.compile, which can't follow views of weights that may still ask for gradients."
+    fast, now = torch.compile(rule.learn, dynamic=False), []
+    make = torch.compiler.disable(lambda changes: now[-1](changes))  # once: each new one would be compiled for anew
+    def learn(xs, ys, step):
+        now[:] = [step]
+        asking = [p for p in rule.parameters() if p.requires_grad]
+        for p in asking: p.requires_grad_(False)
+        try: return fast(xs, ys, make)
+        finally:
+            for p in asking: p.requires_grad_(True)
+    return learn
+
+# %% ../nbs/22_training.ipynb #compiled-checked
+def compiled(
+    rule: Rule,
+    x: Tensor,  # (n, pixels), as the rule's `transform` gives them
+    y: Tensor,  # (n,)
+    settings: Settings,
+) -> Callable:  # as `rule.learn`
+    "The rule's step, compiled; a `BadInput` if that can't be done, or if it asks for other changes on a first batch."
+    xs, ys = _some(x, y, settings, wants_rows_outermost(rule.net.weights[0].shape, settings.batch_size))
+    first = f"rule {rule.name!r} can't be trained with compile=True"
+    if settings.augment: raise BadInput(f"{first} and augment={settings.augment}: nobody compiles its draws.")
+    alone, other = copy.deepcopy(rule), copy.deepcopy(rule)  # what a teacher remembers is left alone
+    with warnings.catch_warnings(action="ignore"):  # of what it can't compile, which then runs as it is
+        try: pairs = list(zip(_asked(alone.learn, xs, ys), _asked(_compiled(other), xs, ys), strict=True))
+        except Exception as e:  # it has no common class of errors
+            raise BadInput(f"{first}: {str(e).strip().splitlines()[0]}. Leave compile out.") from e
+    gap = max((float((a - b).norm() / (a.norm() + 1e-30)) for a, b in pairs), default=0.0)
+    if not gap < 1e-3: raise BadInput(f"{first}: its changes are then off by {gap:.1%}. Leave compile out.")
+    return _compiled(rule)
 
 # %% ../nbs/22_training.ipynb #epoch
 @torch.no_grad()
@@ -593,6 +639,7 @@ def train_epoch(
     augment: Callable | None = None, # a perturbation of each batch's pixels
     tick: Callable = lambda: None,   # called after each step
     shown: Tensor | None = None,     # (m,), the images of this epoch; None: all
+    learn: Callable | None = None,   # in place of `rule.learn`: see `compiled`
 ):
     "One pass over the training images, each replica in its own order."
     keep_memory()
@@ -604,7 +651,7 @@ def train_epoch(
     noise = [stream(s, "augment", epoch) for s in settings.seeds]
     outermost = wants_rows_outermost(rule.net.weights[0].shape, settings.batch_size)
     for xs, ys in _batches(x, y, order, settings.batch_size, outermost):
-        if augment is None: rule.learn(xs, ys, step)
+        if augment is None: (learn or rule.learn)(xs, ys, step)
         else: rule(augment(rule, xs, ys, noise), ys, step)
         tick()
 
@@ -700,8 +747,8 @@ def _unwrapped(rule: Rule) -> Rule:
     rule.net = getattr(rule.net, "_orig_mod", rule.net)
     return rule
 
-def _fitted_to(rule: Rule, task: Task):
-    "Check that network and task fit, adopt the task's normalisation if there is none, and move the net to the data."
+def _fitted_to(rule: Rule, task: Task, batch_size: int):
+    "Check that network, task and batches fit; adopt the task's normalisation if there is none; move the net to it."
     net = rule.net
     if net.sizes[0] != task.n_in:
         raise BadInput(f"sizes {net.sizes} start with {net.sizes[0]}, "
@@ -711,6 +758,7 @@ def _fitted_to(rule: Rule, task: Task):
     if rule.normalise is None: rule.normalise = (task.mean, task.std)
     TRAINED.add(net)
     rule.to(task.x_train.device)
+    check_batch(rule, batch_size)
 
 # %% ../nbs/22_training.ipynb #resumed
 def _begun(run: Run, x: Tensor):
@@ -792,19 +840,19 @@ def fit(
     schedule: str | tuple | None = None, # a name in `SCHEDULES`, or a pair (hidden, output); None: the rule's own
     progress: bool = True,     # show a progress bar
     warn: bool = True,         # say why and what to try if networks can't learn; `run.trouble` holds it in any case
+    compile: bool = False,     # let torch.compile write the step's code: see `compiled`
 ) -> Run:
     "Train all replicas of `rule` on `task`; with `out`, resume where an earlier call with the same settings stopped."
     rule, augment = _unwrapped(rule), augmentation(augment, task.shape)
     recipe = Recipe(epochs=epochs, lr=lr, batch_size=batch_size, optimizer=optimizer, schedule=schedule,
                     augment=augment)
     settings = checked_settings(rule, recipe, seed)
-    _fitted_to(rule, task)
-    check_batch(rule, settings.batch_size)
+    _fitted_to(rule, task, settings.batch_size)
     run = Run(rule, describe(rule, task, settings, **_own(recipe)), path=out if out is None else as_path(out))
     make = partial(make_optimizer, rule, optimizer, settings.lr)
     how = dict(total=_steps(task, settings, epochs), desc=rule.name, disable=not progress, unit="step", leave=False)
     with ending(run, callbacks), progress_bar(**how) as bar:
-        _diagnosed(run, task, bar, partial(_train, run, task, settings, make, augment, callbacks, bar))
+        _diagnosed(run, task, bar, partial(_train, run, task, settings, make, augment, callbacks, bar, compile))
         if warn: _tell(run, task)
     return run
 
@@ -851,7 +899,7 @@ def _begin(run: Run, task: Task, optimizer, callbacks):
     _record(run, task, 0.0, callbacks)
     _save(run, optimizer)
 
-def _train(run: Run, task: Task, settings: Settings, make: Callable, augment, callbacks, bar):
+def _train(run: Run, task: Task, settings: Settings, make: Callable, augment, callbacks, bar, compile=False):
     "The epochs of `fit`, from the start or from a checkpoint, with the optimiser that `make` makes."
     say, tensors = partial(bar.write, file=SIDE), _resumed(run, task.x_train)
     finished = run.stopped or run.epoch >= settings.epochs
@@ -865,10 +913,11 @@ def _train(run: Run, task: Task, settings: Settings, make: Callable, augment, ca
     x = run.rule.transform(task.x_train) if augment is None else task.x_train
     step = stepper(optimizer, settings.replica_lr, settings.optimizer == "sgd")
     step = scheduled(step, optimizer, settings.schedule, done, bar.total)
+    learn = compiled(run.rule, x, task.y_train, settings) if compile else None
     while not run.stopped and run.epoch < settings.epochs:
         start = time.perf_counter()
         shown = task.indices(run.epoch + 1, settings.epochs)
-        train_epoch(run.rule, x, task.y_train, settings, run.epoch + 1, step, augment, bar.update, shown)
+        train_epoch(run.rule, x, task.y_train, settings, run.epoch + 1, step, augment, bar.update, shown, learn)
         _record(run, task, time.perf_counter() - start, callbacks)
         _save(run, optimizer)
         bar.set_postfix(epoch=run.epoch, valid=f"{run.final.valid_accuracy.mean():.3f}")

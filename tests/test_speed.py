@@ -2,12 +2,15 @@
 that every way to multiply gives the same numbers, and that a step is the one of PyTorch's optimiser. No test depends on
 a time.
 """
+import shutil
+
 import pytest, torch
-from bioplaus.core import cards
+from bioplaus.core import BadInput, cards
+from bioplaus.data import load_task
 from bioplaus.network import MLP
 from bioplaus.products import WAYS, choose_ways, ways_here
-from bioplaus.rule import make_rule
-from bioplaus.training import _batches, make_optimizer, stepper
+from bioplaus.rule import Backprop, Delta, Rule, make_rule
+from bioplaus.training import _batches, fit, make_optimizer, stepper
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -87,3 +90,31 @@ def test_batches_are_the_same_however_they_are_fetched(size):
         assert len(fetched) == len(one_by_one)
         for (xs, ys), (a, b) in zip(fetched, one_by_one): assert torch.equal(xs, a) and torch.equal(ys, b)
         assert fetched[0][0].transpose(0, 1).is_contiguous() == outermost
+
+
+compiles = pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler")
+
+
+@compiles
+def test_a_compiled_step_teaches_alike():
+    task, nets = load_task("digits:few=20", device="cpu"), []
+    for compile in (False, True):
+        run = fit(make_rule("backprop", MLP((64, 8, 10), replicas=2)), task, 2, progress=False, warn=False, compile=compile)
+        nets.append(run.rule.net)
+        assert all(p.requires_grad for p in run.rule.parameters())
+    for a, b in zip(*(net.parameters() for net in nets)): assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+class Fickle(Backprop):
+    "Teaches otherwise where it is compiled."
+    def __call__(self, rule, phases, y):
+        super().__call__(rule, phases, y.flip(-1) if torch.compiler.is_compiling() else y)
+
+
+@compiles
+def test_a_compiled_step_that_is_another_is_refused():
+    rule = Rule(MLP((64, 8, 10)), Fickle(), Delta())
+    before = [p.clone() for p in rule.parameters()]
+    with pytest.raises(BadInput, match="off by .*Leave compile out"):
+        fit(rule, load_task("digits:few=20", device="cpu"), 1, lr=0.1, progress=False, warn=False, compile=True)
+    assert all(torch.equal(a, b) for a, b in zip(before, rule.parameters()))
