@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['Seeds', 'FirstSeed', 'Out', 'Device', 'BatchSize', 'Optimizer', 'Options', 'Json', 'Epochs', 'Rate', 'Classes', 'Act',
            'Bias', 'Init', 'Net', 'Schedule', 'Perturb', 'Normalise', 'Augment', 'Label', 'Tasks', 'Other', 'Hidden',
-           'Sizes', 'Rules', 'app', 'Version', 'TaskName', 'Source', 'Attack', 'Eps', 'Network', 'Noise', 'Attacks',
-           'Adversarial', 'Table', 'Counts', 'Watch', 'Mediators', 'EachSeed', 'DryRun', 'Scheduler', 'Tune',
-           'Tensorboard', 'numbers', 'read_lr', 'read_classes', 'read_names', 'read_levels', 'read_seeds', 'common',
-           'Careful', 'sharing', 'trained', 'answer', 'data', 'per_class', 'rules_', 'train', 'evaluate',
-           'with_options', 'study', 'search', 'show', 'report', 'verify', 'bench_', 'main']
+           'Sizes', 'Rules', 'app', 'Version', 'TaskName', 'Source', 'Attack', 'Eps', 'Network', 'Compile', 'Noise',
+           'Attacks', 'Adversarial', 'Table', 'Counts', 'Watch', 'Mediators', 'EachSeed', 'NoReport', 'DryRun',
+           'Scheduler', 'Tune', 'Tensorboard', 'numbers', 'read_lr', 'read_classes', 'read_names', 'read_levels',
+           'read_seeds', 'common', 'Careful', 'sharing', 'trained', 'answer', 'data', 'per_class', 'rules_', 'train',
+           'evaluate', 'with_options', 'study', 'search', 'show', 'report', 'verify', 'bench_', 'main']
 
 # %% ../nbs/90_cli.ipynb #imports
 import importlib.util, inspect, json, math, os, re, signal, sys, tempfile, threading, time
@@ -403,6 +403,8 @@ def rules_(as_json: Json = False):
     answer("\n".join(lines), {n: {f: getattr(c, f) for f in fields} for n, c in known.items()}, as_json)
 
 # %% ../nbs/90_cli.ipynb #train
+Compile = Annotated[bool, _option("Let torch.compile write the step's code, if its changes are the rule's.", "--compile")]
+
 def _one_task(items: list[str], label: str | None) -> str:
     "The only one of a list."
     if len(tasks := _tasks(items, label)) != 1: raise BadInput(f"one task is needed; {len(tasks)} were given.")
@@ -412,7 +414,7 @@ def _one_task(items: list[str], label: str | None) -> str:
 @sharing(trained)
 def train(
     rule: Annotated[str, typer.Argument(help="A name out of `bioplaus rules`.", autocompletion=_RULES)],
-    classes: Classes = None, out: Out = None, **how,
+    classes: Classes = None, compile: Compile = False, out: Out = None, **how,
 ):
     "Train a rule on a task, several seeds at once, and report its test accuracy."
     _checked([rule], how["device"], seeds=how["seeds"], epochs=how["epochs"])
@@ -428,7 +430,7 @@ def train(
                seed=how["seed"], init=how["init"])
     if _filters(kind): net |= {"sizes": [t.n_in, t.n_classes], "shape": t.shape, "act": _own_act(how["act"])}
     fitted = {n: how[n] for n in ("epochs", "batch_size", "optimizer", "augment", "schedule")}
-    _train(rule, chosen, net, t, out, how["as_json"], lr=rate, **fitted)
+    _train(rule, chosen, net, t, out, how["as_json"], lr=rate, compile=compile, **fitted)
 
 # %% ../nbs/90_cli.ipynb #train-body
 def _train(rule: str, options: dict, net: dict, task, out: Path | None, as_json: bool, **settings):
@@ -630,6 +632,7 @@ Mediators = Annotated[list[str], _option(
     "weight-norm, jacobian, linear-margin, margin-l2, margin-linf: what may explain robustness; comma-separated.")]
 EachSeed = Annotated[str, _option(
     "How many seeds, trained side by side as replicas; or a list of them, such as 0,1,5.", "--seeds")]
+NoReport = Annotated[bool, _option("Write no report; bioplaus report FOLDER makes it later.", "--no-report")]
 DryRun = Annotated[bool, _option("Say what is kept and what would be computed, and stop.", "--dry-run")]
 Scheduler = Annotated[Optional[str], _option(
     "Address of a dask scheduler, tcp://HOST:PORT, whose workers compute instead.")]
@@ -645,7 +648,7 @@ def study(
     images: Annotated[Optional[int], _option("How many test images are perturbed. Default: all.")] = None,
     watch: Watch = [], mediators: Mediators = [], tune: Tune = False,
     workers: Annotated[int, _option("Processes that compute side by side, sharing the cores.")] = 1,
-    scheduler: Scheduler = None, tensorboard: Tensorboard = False, dry_run: DryRun = False,
+    scheduler: Scheduler = None, tensorboard: Tensorboard = False, no_report: NoReport = False, dry_run: DryRun = False,
     out: Annotated[Path, _option("Folder to write to, and to resume from.")] = Path("results"), **how,
 ):
     "Compare rules over tasks and seeds, clean, noisy and attacked; write tables, figures, a report, trained networks."
@@ -662,7 +665,7 @@ def study(
     for end in ends: _check_ends(settings, end, how["device"])
     if dry_run: return _would(settings, out, how["as_json"], tune, how["device"])
     where = dict(device=how["device"], workers=workers, scheduler=scheduler)
-    _study(settings, out, how["as_json"], tune, tensorboard, **where)
+    _study(settings, out, how["as_json"], tune, tensorboard, no_report, **where)
 
 _AS_THEY_ARE = ("act", "bias", "init", "seed", "epochs", "batch_size", "optimizer", "schedule", "normalise",
                 "augment")
@@ -716,7 +719,7 @@ def _would(settings: dict, out: Path, as_json: bool, tune: bool, device: str):
     answer(str(plan), {"out": str(out), "plan": plan.parts(), "not_shown": plan.aside}, as_json)
 
 # %% ../nbs/90_cli.ipynb #study-body
-def _study(settings: dict, out: Path, as_json: bool, tune: bool, tensorboard: bool, **where):
+def _study(settings: dict, out: Path, as_json: bool, tune: bool, tensorboard: bool, no_report: bool, **where):
     "Run the study, print its tables, write its report."
     from bioplaus.study import write_events
     from bioplaus.study import Study, run_study
@@ -725,7 +728,7 @@ def _study(settings: dict, out: Path, as_json: bool, tune: bool, tensorboard: bo
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise BadInput("--tensorboard needs tensorboard: pip install 'bioplaus[tensorboard]'.")
     outcome = run_study(_tuned(Study(**settings).checked(), out, tune), out, **where)
-    page, lost = _tried(lambda: _reported(out))
+    page, lost = _tried(lambda: None if no_report else _reported(out))
     if tensorboard: write_events(outcome.history, out / "logs")
     record = {"out": str(out), "report": page and str(page), "seeds": len(outcome.study.each_seed),
               "seconds": round(time.perf_counter() - start, 1), "clean_test_accuracy": _clean_rows(outcome.results),
@@ -745,7 +748,7 @@ def _study(settings: dict, out: Path, as_json: bool, tune: bool, tensorboard: bo
 def _where_to_look(out: Path, page: Path | None, seconds: float) -> str:
     "What to open, and what to type next."
     again = f"bioplaus verify {out}: are all files what was written?"
-    if page is None: return f"All of it, in {seconds:.0f} s: {out}. {again}"
+    if page is None: return f"All of it, in {seconds:.0f} s: {out}. bioplaus report {out}: its report.\n{again}"
     return (f"Report, in {seconds:.0f} s: {page} (open it in a browser). Beside it: tables/, figures/, models/.\n"
             f"{again} bioplaus study --help: other rules, tasks, noise.")
 
