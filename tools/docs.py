@@ -83,11 +83,8 @@ class Numbers:
         return EQUATION.sub(tag, text)
 
     def caption(self, source):
-        "The caption with its number, and the same words as the picture's alternative text, unless it has its own."
-        label, words = FIGURE.search(source), CAPTION.search(source)
-        if words and not re.search(r"^#\| fig-alt:", source, re.M):
-            source = source.replace(words[0], f"{words[0]}\n#| fig-alt: {words[1]}")
-        if not label: return source
+        "The caption with its number."
+        if not (label := FIGURE.search(source)): return source
         number = self.next("Figure", label[1])
         return re.sub(r'^(#\| fig-cap: ["\']?)', rf"\1Figure {number}: ", source, flags=re.M)
 
@@ -98,17 +95,6 @@ class Numbers:
         return match[0]
 
     def references(self, text): return REFERENCE.sub(self.reference, text)
-
-
-def one_caption(cell):
-    "Cells to show a cell's last image alone, with label and caption: smalldocs repeats the caption under every image."
-    source, outputs = joined(cell["source"]), cell.get("outputs", [])
-    images = [n for n, o in enumerate(outputs) if "image/png" in o.get("data", {})]
-    if len(images) < 2 or not FIGURE.search(source): return [cell]
-    options, code = re.findall(r"^#\|.*\n", source, re.M), re.sub(r"^#\| (label|fig-cap):.*\n", "", source, flags=re.M)
-    first = {"source": f"#| fig-alt: {CAPTION.search(source)[1]}\n{code}", "outputs": outputs[:images[-1]]}
-    last = {"source": "".join(options) + "#| echo: false\n", "outputs": outputs[images[-1]:]}
-    return [cell | first, cell | {"id": f"{cell['id']}-last"} | last]
 
 
 def open_links(path, repo, up):
@@ -184,7 +170,6 @@ def shown(data, links):
 
 def resolve(nb, links):
     "Links, numbers and captions of one processed notebook, in place; returns what is wrong with them."
-    nb["cells"] = [part for c in nb["cells"] for part in one_caption(c)]
     numbers, markdown = Numbers(), [c for c in nb["cells"] if c["cell_type"] == "markdown"]
     for c in nb["cells"]:
         source = joined(c["source"])
