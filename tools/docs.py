@@ -265,15 +265,10 @@ def add_katex(libs):
     shutil.copytree(source / "fonts", dest / "fonts", ignore=older, dirs_exist_ok=True)
 
 
-def in_colab(nb, folder, base):
-    "The notebook with a first cell for Colab: it installs the package, and fetches the results if they are read."
-    fetch = f"""
-    import shutil, urllib.request
-    shutil.unpack_archive(urllib.request.urlretrieve("{base}notebooks/results.zip")[0], "{folder}", "zip")"""
-    code = [joined(c["source"]) for c in nb["cells"] if c["cell_type"] == "code"]
-    run = [source for source in code if not re.search(r"^#\|\s*eval:\s*false", source, re.M)]
-    reads = any(re.search(rf"[\"']{re.escape(folder)}\b", source) for source in run)
-    source = f'import sys\nif "google.colab" in sys.modules:\n    %pip install -q bioplaus{fetch * reads}'
+def in_colab(nb, repo):
+    "The notebook with a first cell for Colab, which installs the package, with the tables that pages show."
+    # from the repository, until there is a release; `bioplaus` alone, then
+    source = f'import sys\nif "google.colab" in sys.modules:\n    %pip install -q git+{repo}'
     first = {"cell_type": "code", "id": "colab", "metadata": {}, "execution_count": None, "outputs": [],
              "source": source}
     return {**nb, "cells": [first, *nb["cells"]]}
@@ -285,16 +280,15 @@ def on_the_site(nb, base):
     return {**nb, "cells": [shown(c) if c["cell_type"] == "markdown" else c for c in nb["cells"]]}
 
 
-def add_notebooks(dest, base):
-    "Copies of all notebooks beside the pages, to download and for Colab, and the results that some of them read."
+def add_notebooks(dest, base, repo):
+    "Copies of all notebooks beside the pages, to download and for Colab."
     for f in (ROOT / "nbs").rglob("[!_.]*.ipynb"):
         if ".ipynb_checkpoints" in f.parts: continue
         path = f.relative_to(ROOT / "nbs")
         (dest / path).parent.mkdir(parents=True, exist_ok=True)
         nb = on_the_site(json.loads(f.read_text(encoding="utf-8")), base)
-        nb = in_colab(nb, "../" * (len(path.parts) - 1) + "results", base)
+        nb = in_colab(nb, repo)
         (dest / path).write_text(json.dumps(nb, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    shutil.make_archive(str(dest / "results"), "zip", ROOT / "nbs" / "results")
 
 
 # what smalldocs leaves unsaid to those who listen: an unnamed toggle, links that act as buttons, several navigations
@@ -380,14 +374,14 @@ def replace(site, out):
     shutil.copytree(site, out)
 
 
-def build(source, out, base):
+def build(source, out, base, repo):
     "Render the staged notebooks into `out`, which will be at `base`; returns smalldocs' warnings."
     from smalldocs import layout
     from smalldocs.site import build
     layout.KATEX = "site_libs/katex"
     site = build(source, quiet=True)
     add_katex(site.out / "site_libs")
-    add_notebooks(site.out / "notebooks", base)
+    add_notebooks(site.out / "notebooks", base, repo)
     shutil.copy(ROOT / "nbs" / "social-card.png", site.out)  # only its address is in the pages
     finish(site.out)
     # the themes ask a font server for a font; styles.css names local ones
@@ -412,7 +406,7 @@ def main():
     write_readme(base)
     if a.readme_only: return 0
     warnings = stage(process(), ROOT / "_build" / "site", base, cfg.git_url)
-    warnings += build(ROOT / "_build" / "site", ROOT / a.out, base)
+    warnings += build(ROOT / "_build" / "site", ROOT / a.out, base, cfg.git_url)
     for w in warnings: print("warning:", w, file=sys.stderr)
     print(f"{len(list((ROOT / a.out).rglob('*.html')))} pages in {a.out}, {time.time() - start:.1f} s")
     return 1 if warnings else 0
