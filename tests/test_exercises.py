@@ -495,7 +495,8 @@ def test_tutorial_03_a_factor_uncovers_the_gradient():
 
 # what a page's exercise needs of the cells before it, and what stands for those that take long
 YOUR_TURN = {
-    "00_tour": (("imports",), "task = load_task('mnist-mini', device='cpu')"), "00_things_to_play_with": (("imports",), ""),
+    "00_tour": (("imports",), "task = load_task('mnist-mini', device='cpu')"),
+    "00_things_to_play_with": (("imports",), ""),
     "06_the_hypothesis": (("imports", "load"), ""), "81_run_a_study": (("imports",), ""),
     "79_twelve_questions": (("imports",), "few = dict(tasks='digits', seeds=2, epochs=2, progress=False)"),
     "80_own_rule": (("imports", "plasticity"), ""), "82_read_the_report": (("imports", "study"), ""),
