@@ -9,6 +9,8 @@ README.md is written here and nowhere else.
 import argparse, base64, io, itertools, json, os, re, shutil, struct, subprocess, sys, time
 from pathlib import Path
 
+import numpy as np
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # settings.ini names the renderer tools.show
 KATEX = "0.16.11"
@@ -306,12 +308,19 @@ NAMED = [
     ('<nav id="TOC"', '<nav aria-label="On this page" id="TOC"'),
     ('<nav class="page-navigation"', '<nav aria-label="Next and previous page" class="page-navigation"'),
 ]
-# what scrolls sideways can be reached and scrolled from the keyboard
+# what scrolls sideways can be reached and scrolled from the keyboard, and is seen to go on: styles.css fades its edge
 REACHABLE = """<script>(() => {
-const wide = "main pre, main table, main .cell-output-display, main .katex-display";
-const reach = () =>
-  document.querySelectorAll(wide).forEach(e => { if (e.scrollWidth > e.clientWidth) e.tabIndex = 0; });
-addEventListener("load", reach); addEventListener("resize", reach);
+const wide =
+  "main :is(pre, pre code, table, figure, .cell-output-display, .cell-output-markdown, .katex-display)";
+const goesOn = e => e.classList.toggle("goes-on", e.scrollWidth - e.clientWidth - e.scrollLeft > 2);
+const reach = () => document.querySelectorAll(wide).forEach(e => {
+  const scrolls = e.scrollWidth > e.clientWidth + 1 && /auto|scroll/.test(getComputedStyle(e).overflowX);
+  if (!scrolls) return e.classList.remove("goes-on");
+  if (!e.hasAttribute("tabindex")) e.addEventListener("scroll", () => goesOn(e), {passive: true});
+  e.tabIndex = 0;
+  goesOn(e);
+});
+addEventListener("load", reach); addEventListener("resize", reach); addEventListener("toggle", reach, true);
 })();</script>"""
 # the list of pages shows where one is: at once, and on a phone when it is opened
 HERE = """<script>(() => {
@@ -345,14 +354,25 @@ def in_lines(match):
 
 
 MESSAGE = re.compile(r"<pre><code>(?=[A-Z]\w+: )")
-PICTURE = re.compile(r'<img (?=[^>]*src="data:image/png;base64,([^"]{32}))')
+PICTURE = re.compile(r'<img (?=[^>]*src="data:image/png;base64,([^"]+))(?=[^>]*>(.{0,900}))', re.S)
+
+
+def is_chart(png, words):
+    "Whether a picture is lines or bars on white, to be turned round in the dark; not if words speak of dark and bright."
+    from PIL import Image
+    if re.search(r"\b(dark|bright|black|white|grey)", words): return False
+    small = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).reshape(-1, 3)
+    return (small > 250).all(1).mean() > 0.7
 
 
 def marked(match):
-    "A large or wide picture gets a class, and the least width at which it can be read: a phone has less, and scrolls."
-    width, height = struct.unpack(">II", base64.b64decode(match[1])[16:24])
-    if width < 700 and width <= 2.5 * height: return match[0]
-    return f'<img class="wide" style="--least: {0.7 * width:.0f}px" '
+    "Charts get a class; so does a large or wide picture, and the least width at which it can be read: a phone scrolls."
+    png, words = base64.b64decode(match[1]), match.string[match.start():match.end(2)].replace(match[1], "")
+    width, height = struct.unpack(">II", png[16:24])
+    wide = width >= 700 or width > 2.5 * height
+    kinds = ["wide"] * wide + ["chart"] * is_chart(png, words)
+    least = f' style="--least: {0.7 * width:.0f}px"' if wide else ""
+    return f'<img class="{" ".join(kinds)}"{least} ' if kinds else match[0]
 
 
 def finish(out):
