@@ -303,6 +303,59 @@ def test_the_list_of_pages_shows_where_one_is(width, browser, address):
     tab.close()
 
 
+# what can be scrolled sideways, and of that, what doesn't show it
+SCROLLS = """() => {
+    const wide = e => /auto|scroll/.test(getComputedStyle(e).overflowX) && e.scrollWidth > e.clientWidth + 2 &&
+        e.getBoundingClientRect().height > 0
+    const found = [...document.querySelectorAll("main *:not(.katex *)")].filter(wide)
+    return [found.length, found.filter(e => !e.matches(".goes-on")).map(e => e.outerHTML.slice(0, 100))]
+}"""
+
+
+@pytest.mark.parametrize("name", ["control.html", "stats.html", "tutorials/zoo.html", "tutorials/the_hypothesis.html"])
+def test_what_is_wider_than_a_phone_shows_that_it_goes_on(name, browser, address):
+    "Formulas, tables, pictures and code fade at the edge, until one has scrolled to the end."
+    tab, *_ = opened(browser, address + name, 390)
+    found, silent = tab.evaluate(SCROLLS)
+    assert found > 5 and not silent
+    first = tab.locator("main .goes-on").first
+    first.evaluate("e => e.scrollLeft = e.scrollWidth")
+    tab.wait_for_timeout(200)
+    assert not tab.locator("main [tabindex]").first.evaluate("e => e.matches('.goes-on')")
+    tab.close()
+
+
+# words of a first column that stand in two lines, though nothing in them is a hyphen
+FIRST = "main td:first-child, main tbody th:first-child, main .zoo b"
+BROKEN = """first => [...document.querySelectorAll(first)].flatMap(cell => {
+    const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT), broken = []
+    for (let t = texts.nextNode(); t; t = texts.nextNode())
+        for (const word of t.data.matchAll(/[a-z]+/g)) {
+            const range = document.createRange()
+            range.setStart(t, word.index)
+            range.setEnd(t, word.index + word[0].length)
+            if (new Set([...range.getClientRects()].map(r => Math.round(r.top))).size > 1) broken.push(word[0])
+        }
+    return broken
+})"""
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_names_of_rules_do_not_break_within_a_word(width, browser, address):
+    tab, *_ = opened(browser, address + "tutorials/zoo.html", width)
+    assert tab.locator("main td, main .zoo b").count() > 60 and tab.evaluate(BROKEN, FIRST) == []
+    tab.close()
+
+
+def test_charts_are_turned_round_in_the_dark_and_pictures_are_not(browser, address):
+    tab, *_ = opened(browser, address + "plots.html", 1200)
+    if "255" in background(tab): toggle(tab)
+    look = "e => [e.matches('.chart'), getComputedStyle(e).filter.includes('invert')]"
+    looks = tab.locator("main .cell-output-display img").evaluate_all(f"all => all.map({look})")
+    assert [True, True] in looks and [False, False] in looks and all(chart == turned for chart, turned in looks)
+    tab.close()
+
+
 def test_answers_are_folded_and_open_from_the_keyboard(browser, address):
     tab, *_ = opened(browser, address + "hebbian.html", 390)
     folded = tab.locator("main details:not([class])")

@@ -358,11 +358,11 @@ PICTURE = re.compile(r'<img (?=[^>]*src="data:image/png;base64,([^"]+))(?=[^>]*>
 
 
 def is_chart(png, words):
-    "Whether a picture is lines or bars on white, to be turned round in the dark; not if words speak of dark and bright."
+    "Whether a picture is lines or bars on white, to be turned round in the dark; not if `words` say dark or bright."
     from PIL import Image
-    if re.search(r"\b(dark|bright|black|white|grey)", words): return False
+    if re.search(r"\b(dark|bright|black|white)", words): return False
     small = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).reshape(-1, 3)
-    return (small > 250).all(1).mean() > 0.7
+    return bool((small > 250).all(1).mean() > 0.7)
 
 
 def marked(match):
