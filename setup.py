@@ -3,6 +3,7 @@ from configparser import ConfigParser
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 HERE, SUFFIX = Path(__file__).parent, "_requirements"
 ini = ConfigParser(delimiters=["="], interpolation=None)
@@ -10,6 +11,16 @@ ini.read(HERE / "settings.ini", encoding="utf-8")
 cfg = ini["DEFAULT"]
 lib = cfg["lib_path"]
 STATUS = {"2": "2 - Pre-Alpha", "3": "3 - Alpha", "4": "4 - Beta", "5": "5 - Production/Stable"}
+
+
+class WithResults(build_py):
+    "The tables that the notebooks show, which `bioplaus.data.stored` reads, come along; a clone has them as they are."
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            self.copy_tree(str(HERE / "nbs" / "results"), str(Path(self.build_lib, lib, "data_files", "results")))
+
 
 setup(
     name=cfg["lib_name"],
@@ -39,5 +50,6 @@ setup(
         "console_scripts": cfg["console_scripts"].split(),
         "nbdev": [f"{lib}={lib}._modidx:d"],
     },
+    cmdclass={"build_py": WithResults},
     zip_safe=False,
 )

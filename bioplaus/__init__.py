@@ -7,8 +7,9 @@ __version__ = "0.1.0"
 
 from importlib import import_module
 
-_FACE = {"rules": "core", "load_task": "data", "from_tensors": "data", "MLP": "network", "make_network": "network",
-         "make_rule": "rule", "fit": "training", "evaluate": "training", "load_run": "training", "compare": "study"}
+_FACE = {"rules": "core", "load_task": "data", "from_tensors": "data", "stored": "data", "MLP": "network",
+         "make_network": "network", "make_rule": "rule", "fit": "training", "evaluate": "training",
+         "load_run": "training", "compare": "study"}
 __all__ = [*_FACE]
 
 

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['MOST_BYTES', 'CONDITIONS', 'SOURCES', 'FILES', 'trusted_pixels', 'checked_pixels', 'checked_labels', 'Task',
            'held_out', 'planes', 'data_folder', 'read_arrays', 'few', 'imbalanced', 'late', 'is_path', 'plain_name',
-           'load_task', 'from_tensors']
+           'load_task', 'from_tensors', 'stored_names', 'stored']
 
 # %% ../nbs/01_data.ipynb #imports
-import hashlib, math, numbers, os, re, sys, zipfile, zlib
+import hashlib, json, math, numbers, os, re, sys, zipfile, zlib
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 
-import numpy as np, torch
+import numpy as np, pandas as pd, torch
 from torch import Tensor
 from .core import (BadInput, CannotWrite, RunFailed, TASKS, as_path, check_memory, checked_seed, choose,
                            claimed, named, one_line, pick_device, read_options, real, register_task, say,
@@ -686,3 +686,25 @@ def _scaled(name: str, images: list[np.ndarray]):
                            "zeros and ones as floating-point numbers (x.astype('float32')).")
     if any(x.dtype == np.uint8 for x in images):
         say(f"{name}: the images are bytes (uint8); they are divided by 255, so that pixels lie in [0, 1].")
+
+# %% ../nbs/01_data.ipynb #stored
+def _results() -> Path:
+    "The folder of stored tables: inside an installed package, in a clone beside the notebooks."
+    here = Path(str(files("bioplaus")))
+    for folder in (here / "data_files" / "results", here.parent / "nbs" / "results"):
+        if folder.is_dir(): return folder
+    raise RunFailed(f"no stored results lie beside {here}: this copy of the package is not a whole one. Get one by "
+                    "pip install git+https://github.com/bioplaus/bioplaus")
+
+def stored_names() -> list[str]:
+    "The names of all tables that `stored` can read."
+    return sorted(file.stem for file in _results().iterdir() if file.suffix in (".csv", ".json"))
+
+def stored(
+    name: str,  # of a table, such as "microcircuit"; `stored_names()` lists them
+    **settings, # of pandas' `read_csv`, such as dtype=
+) -> pd.DataFrame | dict:
+    "A table of results that comes with the package; of the benchmark's records, a dictionary."
+    choose(name, stored_names(), "stored table")
+    if (file := _results() / f"{name}.csv").exists(): return pd.read_csv(file, **settings)
+    return json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))

@@ -442,23 +442,32 @@ def _image(image: bytes, alt: str) -> str:
     return f'<div class="wide" tabindex="0"><img alt="{html.escape(alt)}" src="{source}"></div>'
 
 # %% ../nbs/65_report.ipynb #html-files
+def _with_margin(fig: Figure):
+    "Room at the sides: `bbox_inches=\"tight\"` would draw a figure twice, where a constrained layout needs but this."
+    engine = fig.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine): engine.set(rect=(0.015, 0, 0.985, 1))
+
 def _png(fig: Figure) -> bytes:
     "The figure in 256 colours, and gone from pyplot."
     from PIL import Image
     with io.BytesIO() as f, io.BytesIO() as small:
-        # drawn once: `bbox_inches="tight"` would draw it twice, where a constrained layout needs but a margin
-        engine = fig.get_layout_engine()
-        if isinstance(engine, ConstrainedLayoutEngine): engine.set(rect=(0.015, 0, 0.985, 1))
         fig.savefig(f, dpi=130, format="png", pil_kwargs={"compress_level": 1})
         few = Image.open(f).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         few.save(small, format="png")
         plt.close(fig)
         return small.getvalue()
 
+_VECTORS = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}  # what doesn't belong into a file
+
 def _kept(fig: Figure, out: Path, name: str) -> bytes:
-    "The figure as PNG, which is also written to the folder."
+    "The figure as PNG, which is also written to the folder; beside it lie an SVG and a PDF, for papers and slides."
+    file = out / "figures" / _file_name(name)
+    _with_margin(fig)
+    for kind, about in _VECTORS.items():
+        with plt.rc_context({"svg.hashsalt": name}), stored(file.with_name(f"{file.name}.{kind}")) as tmp:
+            fig.savefig(tmp, format=kind, metadata=about)
     image = _png(fig)
-    with stored(out / "figures" / f"{_file_name(name)}.png") as tmp: tmp.write_bytes(image)
+    with stored(file.with_name(f"{file.name}.png")) as tmp: tmp.write_bytes(image)
     return image
 
 def _file_name(text: str) -> str: return file_name(text, 160)
@@ -823,9 +832,9 @@ def _provenance(out: Path, tables: dict) -> str:
     "Settings, how cells were made, and where the numbers are."
     name = html.escape(out.name)
     files = (f'<p class="note">bioplaus {__version__}. The numbers behind this page: results.csv and history.csv '
-             "beside it; its tables as CSV, Markdown and LaTeX: tables/; its figures: figures/; trained networks: "
-             f"cells/. Make it again: <code>bioplaus report {name}</code>. Are all files what was written? "
-             f"<code>bioplaus verify {name}</code>.</p>")
+             "beside it; its tables as CSV, Markdown and LaTeX: tables/; its figures as PNG, SVG and PDF: figures/; "
+             f"trained networks: cells/. Make it again: <code>bioplaus report {name}</code>. Are all files what was "
+             f"written? <code>bioplaus verify {name}</code>.</p>")
     made = _note("Seconds of training are those of all seeds of a cell together.")
     return (files + _folded("How each cell was made", made + _html_table(tables["provenance"][0]))
             + _folded("Settings", _html_table(tables["settings"][0], "settings")))

@@ -493,6 +493,42 @@ def test_tutorial_03_a_factor_uncovers_the_gradient():
     assert transfer(bare, rule, x, y, PGD(0.2, early=False)).mean() < 0.65
 
 
+# what a page's exercise needs of the cells before it, and what stands for those that take long
+YOUR_TURN = {
+    "00_tour": (("imports",), "task = load_task('mnist-mini', device='cpu')"),
+    "00_things_to_play_with": (("imports",), ""),
+    "06_the_hypothesis": (("imports", "load"), ""), "81_run_a_study": (("imports",), ""),
+    "79_twelve_questions": (("imports",), "few = dict(tasks='digits', seeds=2, epochs=2, progress=False)"),
+    "80_own_rule": (("imports", "plasticity"), ""), "82_read_the_report": (("imports", "study"), ""),
+    "83_scale_out": (("imports",), ""), "84_gpu": (("imports",), ""), "85_own_data": (("imports", "make"), ""),
+    "86_your_own_network": (("imports",), "task = load_task('digits', device='cpu'); x = task.x_test[:200]"),
+    "87_scikit_learn": (("imports", "alone"), ""), "88_brains_and_models": (("imports", "given", "models"), ""),
+    "89_watch_a_training": (("imports", "tensorboard"), ""),
+}
+
+
+def test_every_page_to_work_with_has_a_turn_for_its_reader():
+    pages = [f.stem for f in TUTORIALS.glob("[!.]*.ipynb") if re.match(r"00_|79|8\d|06", f.stem)]
+    assert set(pages) == set(YOUR_TURN)
+
+
+@pytest.mark.parametrize("page", YOUR_TURN)
+def test_your_turn(page, tmp_path, monkeypatch, capsys):
+    "The check says no to what the page has for a start, and yes to the folded answer."
+    monkeypatch.chdir(tmp_path)
+    cells = {c.id: c.source for c in nbformat.read(TUTORIALS / f"{page}.ipynb", 4).cells}
+    needed, instead = YOUR_TURN[page]
+    scope = {"__name__": "__main__"}
+    for source in [*(cells[name] for name in needed), instead]: exec(source, scope)
+    answer = re.search(r"```python\n(.+?)```", cells["your-answer"], re.S)[1]
+    for code, verdict in ((cells["your-code"], "not yet"), (answer, "right")):
+        exec(code, scope)
+        capsys.readouterr()
+        exec(cells["check-your-code"], scope)
+        assert capsys.readouterr().out.splitlines()[-1].startswith(verdict)
+        assert max(map(len, code.splitlines())) <= 76
+
+
 @pytest.fixture(scope="module")
 def page_05():
     "What the cells of tutorial 05 define, the figures left out."

@@ -115,6 +115,33 @@ def test_figures_are_kept(path):
 
 
 @everywhere
+def test_a_label_names_one_picture(path):
+    "Quarto takes several displayed outputs of a labelled cell for parts of one figure, and loses the caption."
+    for c in cells(path):
+        if not re.search(r"^#\| label: fig-", c["source"], re.M): continue
+        displayed = [o for o in c["outputs"] if o["output_type"] in ("display_data", "execute_result")]
+        assert len(displayed) == 1 and re.search(r"^#\| fig-cap: ", c["source"], re.M), c["id"]
+
+
+def option(name, source):
+    "What stands in a cell's line `#| name: ...`, without its quotation marks."
+    found = re.search(rf"^#\| {name}: (.+)$", source, re.M)
+    return json.loads(found[1]) if found else ""
+
+
+@everywhere
+def test_a_captioned_picture_has_words_for_those_who_cannot_see_it(path):
+    "They say what is to be seen, which the caption takes for granted; an output that is no image has words in itself."
+    said = []
+    for c in cells(path):
+        caption, words = (option(name, c["source"]) for name in ("fig-cap", "fig-alt"))
+        if not caption: continue
+        assert 40 < len(words) < 400 and words.endswith(".") and words != caption, c["id"]
+        said.append(words)
+    assert len(set(said)) == len(said)
+
+
+@everywhere
 def test_exported_functions_are_short(path):
     for c in cells(path):
         if not EXPORT.search(c["source"]): continue

@@ -1,5 +1,5 @@
 """The installed package: what it imports, what it declares, what it carries."""
-import configparser, importlib.metadata, pkgutil, re, subprocess, sys, tempfile
+import configparser, importlib.metadata, json, os, pkgutil, re, shutil, subprocess, sys, tempfile
 from importlib.resources import files
 from pathlib import Path
 
@@ -68,6 +68,65 @@ def test_carries_its_data_with_their_licence():
     folder = files("bioplaus") / "data_files"
     assert 1e6 < len((folder / "mnist-mini.npz").read_bytes()) < 2.5e6
     assert "Attribution-ShareAlike 3.0" in (folder / "LICENSE-mnist.txt").read_text()
+
+
+READS = "from bioplaus.data import stored; print(len(stored('microcircuit')))"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    "The package as a wheel holds it, in a folder of its own."
+    folder = tmp_path_factory.mktemp("built")
+    built = subprocess.run([sys.executable, "setup.py", "-q", "egg_info", "--egg-base", folder, "build_py",
+                            "--build-lib", folder], cwd=ROOT, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    return folder
+
+
+def run_in(folder, code):
+    "Code, run in a folder that holds a copy of the package, which comes before any other."
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True,
+                          env=dict(os.environ, PYTHONPATH=str(folder)))
+
+
+def test_brings_the_tables_that_pages_show(built):
+    kept = {f.name: f.read_bytes() for f in (ROOT / "nbs" / "results").iterdir()}
+    assert {f.name: f.read_bytes() for f in (built / "bioplaus" / "data_files" / "results").iterdir()} == kept
+    assert run_in(built, READS).stdout == "40\n"
+
+
+def test_says_what_to_do_where_its_tables_are_missing(built, tmp_path):
+    shutil.copytree(built / "bioplaus", tmp_path / "bioplaus", ignore=shutil.ignore_patterns("results"))
+    said = run_in(tmp_path, READS).stderr.splitlines()[-1]
+    assert "RunFailed: no stored results lie beside" in said and "pip install git+" in said
+
+
+def cells_from(notebook, first, last):
+    "The code cells of a page from one to another, without what IPython alone understands."
+    found = {c["id"]: "".join(c["source"]) for c in json.loads((ROOT / "nbs" / notebook).read_text())["cells"]
+             if c["cell_type"] == "code"}
+    names = list(found)
+    return "\n".join(found[n] for n in names[names.index(first):names.index(last) + 1])
+
+
+@pytest.mark.parametrize("notebook, first, last, seen", [
+    ("tutorials/90_zoo.ipynb", "rules", "missing", "assert len(studies) > 5 and 'clean' in numbers('backprop')"),
+    ("tutorials/06_the_hypothesis.ipynb", "load", "load", "assert set(TASKS) <= set(results.task)"),
+    ("tutorials/01_make_hebb_learn.ipynb", "mnist-load", "mnist-load", "assert len(shown('narrow')) > 3"),
+])
+def test_a_page_that_was_downloaded_alone_finds_its_tables(notebook, first, last, seen, built, tmp_path):
+    page = "\n".join([cells_from(notebook, "imports", "imports"), cells_from(notebook, first, last), seen])
+    done = subprocess.run([sys.executable, "-c", page], cwd=tmp_path, capture_output=True, text=True,
+                          env=dict(os.environ, PYTHONPATH=str(built), MPLBACKEND="agg"))
+    assert done.returncode == 0, done.stderr
+
+
+def test_pages_read_stored_tables_by_name_only():
+    "A path leads nowhere once a notebook lies elsewhere."
+    for f in (ROOT / "nbs").rglob("[!_.]*.ipynb"):
+        if ".ipynb_checkpoints" in f.parts: continue
+        code = "\n".join("".join(c["source"]) for c in json.loads(f.read_text())["cells"] if c["cell_type"] == "code")
+        assert not re.search(r"[\"'](\.\./|nbs/)*results/[\w{}]+\.(csv|json)", code), f.name
 
 
 def test_says_that_it_has_types():

@@ -24,3 +24,14 @@ def test_the_first_use_is_linked_and_no_other():
 def test_words_inside_of_a_meaning_are_no_links():
     left = {"nudge": ("a", "as settle does"), "settle": ("b", "as nudge does")}
     assert linked("nudge", left, "g") == '[nudge](g#a "as settle does")' and set(left) == {"settle"}
+
+
+def test_an_argument_is_no_link_to_a_function_of_its_name():
+    "Its own names keep theirs: those that stand for nothing else, calls, and links that somebody wrote."
+    from tools.names import ambiguous, unlinked
+    site = "https://bioplaus.github.io"
+    link = lambda name, page: f"[`{name}`]({site}/bioplaus/{page}.html#{name.rstrip('()')})"
+    assert {"label", "mean", "drawn", "study"} <= ambiguous() and not {"fit", "load_task"} & ambiguous()
+    text = f"The column {link('label', 'training')}, by {link('fit', 'training')} or {link('label()', 'training')}."
+    assert unlinked(text, site) == text.replace(link("label", "training"), "`label`")
+    assert unlinked("[`label`](22_training.ipynb)", site) == "[`label`](22_training.ipynb)"

@@ -9,6 +9,8 @@ README.md is written here and nowhere else.
 import argparse, base64, io, itertools, json, os, re, shutil, struct, subprocess, sys, time
 from pathlib import Path
 
+import numpy as np
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # settings.ini names the renderer tools.show
 KATEX = "0.16.11"
@@ -83,11 +85,8 @@ class Numbers:
         return EQUATION.sub(tag, text)
 
     def caption(self, source):
-        "The caption with its number, and the same words as the picture's alternative text, unless it has its own."
-        label, words = FIGURE.search(source), CAPTION.search(source)
-        if words and not re.search(r"^#\| fig-alt:", source, re.M):
-            source = source.replace(words[0], f"{words[0]}\n#| fig-alt: {words[1]}")
-        if not label: return source
+        "The caption with its number."
+        if not (label := FIGURE.search(source)): return source
         number = self.next("Figure", label[1])
         return re.sub(r'^(#\| fig-cap: ["\']?)', rf"\1Figure {number}: ", source, flags=re.M)
 
@@ -98,17 +97,6 @@ class Numbers:
         return match[0]
 
     def references(self, text): return REFERENCE.sub(self.reference, text)
-
-
-def one_caption(cell):
-    "Cells to show a cell's last image alone, with label and caption: smalldocs repeats the caption under every image."
-    source, outputs = joined(cell["source"]), cell.get("outputs", [])
-    images = [n for n, o in enumerate(outputs) if "image/png" in o.get("data", {})]
-    if len(images) < 2 or not FIGURE.search(source): return [cell]
-    options, code = re.findall(r"^#\|.*\n", source, re.M), re.sub(r"^#\| (label|fig-cap):.*\n", "", source, flags=re.M)
-    first = {"source": f"#| fig-alt: {CAPTION.search(source)[1]}\n{code}", "outputs": outputs[:images[-1]]}
-    last = {"source": "".join(options) + "#| echo: false\n", "outputs": outputs[images[-1]:]}
-    return [cell | first, cell | {"id": f"{cell['id']}-last"} | last]
 
 
 def open_links(path, repo, up):
@@ -184,7 +172,6 @@ def shown(data, links):
 
 def resolve(nb, links):
     "Links, numbers and captions of one processed notebook, in place; returns what is wrong with them."
-    nb["cells"] = [part for c in nb["cells"] for part in one_caption(c)]
     numbers, markdown = Numbers(), [c for c in nb["cells"] if c["cell_type"] == "markdown"]
     for c in nb["cells"]:
         source = joined(c["source"])
@@ -280,15 +267,10 @@ def add_katex(libs):
     shutil.copytree(source / "fonts", dest / "fonts", ignore=older, dirs_exist_ok=True)
 
 
-def in_colab(nb, folder, base):
-    "The notebook with a first cell for Colab: it installs the package, and fetches the results if they are read."
-    fetch = f"""
-    import shutil, urllib.request
-    shutil.unpack_archive(urllib.request.urlretrieve("{base}notebooks/results.zip")[0], "{folder}", "zip")"""
-    code = [joined(c["source"]) for c in nb["cells"] if c["cell_type"] == "code"]
-    run = [source for source in code if not re.search(r"^#\|\s*eval:\s*false", source, re.M)]
-    reads = any(re.search(rf"[\"']{re.escape(folder)}\b", source) for source in run)
-    source = f'import sys\nif "google.colab" in sys.modules:\n    %pip install -q bioplaus{fetch * reads}'
+def in_colab(nb, repo):
+    "The notebook with a first cell for Colab, which installs the package, with the tables that pages show."
+    # from the repository, until there is a release; `bioplaus` alone, then
+    source = f'import sys\nif "google.colab" in sys.modules:\n    %pip install -q git+{repo}'
     first = {"cell_type": "code", "id": "colab", "metadata": {}, "execution_count": None, "outputs": [],
              "source": source}
     return {**nb, "cells": [first, *nb["cells"]]}
@@ -300,16 +282,15 @@ def on_the_site(nb, base):
     return {**nb, "cells": [shown(c) if c["cell_type"] == "markdown" else c for c in nb["cells"]]}
 
 
-def add_notebooks(dest, base):
-    "Copies of all notebooks beside the pages, to download and for Colab, and the results that some of them read."
+def add_notebooks(dest, base, repo):
+    "Copies of all notebooks beside the pages, to download and for Colab."
     for f in (ROOT / "nbs").rglob("[!_.]*.ipynb"):
         if ".ipynb_checkpoints" in f.parts: continue
         path = f.relative_to(ROOT / "nbs")
         (dest / path).parent.mkdir(parents=True, exist_ok=True)
         nb = on_the_site(json.loads(f.read_text(encoding="utf-8")), base)
-        nb = in_colab(nb, "../" * (len(path.parts) - 1) + "results", base)
+        nb = in_colab(nb, repo)
         (dest / path).write_text(json.dumps(nb, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    shutil.make_archive(str(dest / "results"), "zip", ROOT / "nbs" / "results")
 
 
 # what smalldocs leaves unsaid to those who listen: an unnamed toggle, links that act as buttons, several navigations
@@ -327,12 +308,19 @@ NAMED = [
     ('<nav id="TOC"', '<nav aria-label="On this page" id="TOC"'),
     ('<nav class="page-navigation"', '<nav aria-label="Next and previous page" class="page-navigation"'),
 ]
-# what scrolls sideways can be reached and scrolled from the keyboard
+# what scrolls sideways can be reached and scrolled from the keyboard, and is seen to go on: styles.css fades its edge
 REACHABLE = """<script>(() => {
-const wide = "main pre, main table, main .cell-output-display, main .katex-display";
-const reach = () =>
-  document.querySelectorAll(wide).forEach(e => { if (e.scrollWidth > e.clientWidth) e.tabIndex = 0; });
-addEventListener("load", reach); addEventListener("resize", reach);
+const wide =
+  "main :is(pre, pre code, table, figure, .cell-output-display, .cell-output-markdown, .katex-display)";
+const goesOn = e => e.classList.toggle("goes-on", e.scrollWidth - e.clientWidth - e.scrollLeft > 2);
+const reach = () => document.querySelectorAll(wide).forEach(e => {
+  const scrolls = e.scrollWidth > e.clientWidth + 1 && /auto|scroll/.test(getComputedStyle(e).overflowX);
+  if (!scrolls) return e.classList.remove("goes-on");
+  if (!e.hasAttribute("tabindex")) e.addEventListener("scroll", () => goesOn(e), {passive: true});
+  e.tabIndex = 0;
+  goesOn(e);
+});
+addEventListener("load", reach); addEventListener("resize", reach); addEventListener("toggle", reach, true);
 })();</script>"""
 # the list of pages shows where one is: at once, and on a phone when it is opened
 HERE = """<script>(() => {
@@ -366,14 +354,25 @@ def in_lines(match):
 
 
 MESSAGE = re.compile(r"<pre><code>(?=[A-Z]\w+: )")
-PICTURE = re.compile(r'<img (?=[^>]*src="data:image/png;base64,([^"]{32}))')
+PICTURE = re.compile(r'<img (?=[^>]*src="data:image/png;base64,([^"]+))(?=[^>]*>(.{0,900}))', re.S)
+
+
+def is_chart(png, words):
+    "Whether a picture is lines or bars on white, to be turned round in the dark; not if `words` say dark or bright."
+    from PIL import Image
+    if re.search(r"\b(dark|bright|black|white)", words): return False
+    small = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).reshape(-1, 3)
+    return bool((small > 250).all(1).mean() > 0.7)
 
 
 def marked(match):
-    "A large or wide picture gets a class, and the least width at which it can be read: a phone has less, and scrolls."
-    width, height = struct.unpack(">II", base64.b64decode(match[1])[16:24])
-    if width < 700 and width <= 2.5 * height: return match[0]
-    return f'<img class="wide" style="--least: {0.7 * width:.0f}px" '
+    "Charts get a class; so does a large or wide picture, and the least width at which it can be read: a phone scrolls."
+    png, words = base64.b64decode(match[1]), match.string[match.start():match.end(2)].replace(match[1], "")
+    width, height = struct.unpack(">II", png[16:24])
+    wide = width >= 700 or width > 2.5 * height
+    kinds = ["wide"] * wide + ["chart"] * is_chart(png, words)
+    least = f' style="--least: {0.7 * width:.0f}px"' if wide else ""
+    return f'<img class="{" ".join(kinds)}"{least} ' if kinds else match[0]
 
 
 def finish(out):
@@ -395,14 +394,14 @@ def replace(site, out):
     shutil.copytree(site, out)
 
 
-def build(source, out, base):
+def build(source, out, base, repo):
     "Render the staged notebooks into `out`, which will be at `base`; returns smalldocs' warnings."
     from smalldocs import layout
     from smalldocs.site import build
     layout.KATEX = "site_libs/katex"
     site = build(source, quiet=True)
     add_katex(site.out / "site_libs")
-    add_notebooks(site.out / "notebooks", base)
+    add_notebooks(site.out / "notebooks", base, repo)
     shutil.copy(ROOT / "nbs" / "social-card.png", site.out)  # only its address is in the pages
     finish(site.out)
     # the themes ask a font server for a font; styles.css names local ones
@@ -427,7 +426,7 @@ def main():
     write_readme(base)
     if a.readme_only: return 0
     warnings = stage(process(), ROOT / "_build" / "site", base, cfg.git_url)
-    warnings += build(ROOT / "_build" / "site", ROOT / a.out, base)
+    warnings += build(ROOT / "_build" / "site", ROOT / a.out, base, cfg.git_url)
     for w in warnings: print("warning:", w, file=sys.stderr)
     print(f"{len(list((ROOT / a.out).rglob('*.html')))} pages in {a.out}, {time.time() - start:.1f} s")
     return 1 if warnings else 0
