@@ -239,6 +239,19 @@ def test_learning_rates_of_filters_are_their_own():
     assert default_lr(make_rule("backprop", small())) == cards()["backprop"].lr_conv
 
 
+def test_searched_rates_of_filters_are_on_the_cards_and_shown(capsys):
+    record = pd.read_csv(Path(bioplaus.__file__).parent / "data_files" / "rates.csv")
+    record = record[record.setting == "lr_conv"]
+    searched = set(record.rule[record.stage == "check"])
+    assert "backprop" in searched
+    for rule in searched:
+        rates = chosen(record[(record.rule == rule) & (record.stage != "check")])
+        assert cards()[rule].lr_conv == (rates if len(rates) > 1 else rates[0])
+    assert rules().lr_conv["backprop"] == cards()["backprop"].lr_conv
+    with patch("sys.argv", ["bioplaus", "rules"]): main()
+    assert f"filters {cards()['backprop'].lr_conv}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("shape, spec, words", [
     ((8, 8), "c6k5p2 pool2 c16k5 d120", ["part 3", "5 × 5", "6 × 4 × 4", "below one pixel"]),
     ((3, 5, 5), "c6k9p1", ["part 1", "9 × 9", "margin of 1"]),
