@@ -1,10 +1,11 @@
 """Choose the rates on the rules' cards, on validation images.   python tools/choose_rates.py [RULE ...]
 
 Each rule is searched by the protocol of nbs/63_search.ipynb on mnist-mini's ten classes, once for each of the rates
-that a card holds: lr, lr_adam, lr_deep and, for the rules in `FILTERED`, lr_conv. What was chosen is tried on two and three classes, too. No test image is
-used. All trials go into bioplaus/data_files/rates.csv, after each round, so that a search which was stopped goes on
-where it was; two such processes may share the work. When all is done the rates are written onto the cards, in their
-notebooks (run nbdev_export then). Rules that are not named keep what they have.
+that a card holds: lr, lr_adam, lr_deep and, for the rules in `FILTERED`, lr_conv (on LeNet). What was chosen is
+tried on two and three classes, too. No test image is used. All trials go into bioplaus/data_files/rates.csv, after
+each round, so that a search which was stopped goes on where it was; two such processes may share the work. When all is
+done the rates are written onto the cards, in their notebooks (run nbdev_export then). Rules that are not named keep
+what they have.
 """
 import argparse, ast, contextlib, io, re, subprocess
 from pathlib import Path
