@@ -396,10 +396,11 @@ def rules_(as_json: Json = False):
     "List the learning rules: equation, what a synapse sees, paper."
     known, lines = cards(), []
     for c in known.values():
-        others = [f"{name} {rate}" for name, rate in (("adam", c.lr_adam), ("deep", c.lr_deep)) if rate]
+        special = {"adam": c.lr_adam, "deep": c.lr_deep, "filters": c.lr_conv}
+        others = [f"{name} {rate}" for name, rate in special.items() if rate]
         rates = ", ".join([str(c.lr), *others])
         lines.append(f"{c.name}\n    {c.summary}\n    {c.equation}\n    sees: {c.sees}; lr: {rates}; {c.paper}")
-    fields = ("equation", "sees", "paper", "lr", "lr_adam", "lr_deep", "summary")
+    fields = ("equation", "sees", "paper", "lr", "lr_adam", "lr_deep", "lr_conv", "summary")
     answer("\n".join(lines), {n: {f: getattr(c, f) for f in fields} for n, c in known.items()}, as_json)
 
 # %% ../nbs/90_cli.ipynb #train

@@ -666,7 +666,7 @@ def register_network(
 def rules():
     "A pandas table of all known rules: equation, what a synapse sees, paper, notebook."
     import pandas as pd
-    shown = ["name", "equation", "sees", "paper", "lr", "lr_adam", "lr_deep", "notebook", "summary"]
+    shown = ["name", "equation", "sees", "paper", "lr", "lr_adam", "lr_deep", "lr_conv", "notebook", "summary"]
     return pd.DataFrame([asdict(c) for c in cards().values()], columns=shown).set_index("name")
 
 # %% ../nbs/00_core.ipynb #find-rule

@@ -193,10 +193,11 @@ def weight_images(
     stages: dict[str, np.ndarray], # name → weights (units, pixels), as arrays or tensors
     units: int = 10,               # how many, from the first on
     title: str = "",
-    shape: tuple | None = None,    # of an image, see `as_image`
+    shape: tuple | dict | None = None, # of an image, see `as_image`; or name → of what that row's units see
 ) -> plt.Figure:
     "A grid of first-layer weights: a row for each stage, a column for each unit. Of colours, mid-grey is no weight."
-    rows = {name: [as_image(w / (abs(w).max() or 1), shape) for w in np.asarray(W)[:units]]
+    seen = shape if isinstance(shape, dict) else dict.fromkeys(stages, shape)
+    rows = {name: [as_image(w / (abs(w).max() or 1), seen[name]) for w in np.asarray(W)[:units]]
             for name, W in stages.items()}
     size = 0.85 * max(map(len, rows.values())), 0.9 * len(rows) + 0.3
     fig, axes = plt.subplots(len(rows), 1, figsize=size, squeeze=False, layout="constrained")
@@ -216,10 +217,11 @@ def weight_images(
 # %% ../nbs/31_plots.ipynb #maps
 def change_maps(
     changes: dict[str, np.ndarray], # name → change of each pixel's synapses, (pixels,), as an array or tensor
-    shape: tuple | None = None,     # of an image, see `as_image`
+    shape: tuple | dict | None = None, # of an image, see `as_image`; or name → of what that picture's units see
 ) -> plt.Figure:
     "Pictures, five in a row: where each rule has changed its first layer; of colours the channels' root mean square."
-    pictures = {name: as_image(change, shape) for name, change in changes.items()}
+    seen = shape if isinstance(shape, dict) else dict.fromkeys(changes, shape)
+    pictures = {name: as_image(change, seen[name]) for name, change in changes.items()}
     pictures = {name: np.sqrt((p ** 2).mean(-1)) if p.ndim == 3 else p for name, p in pictures.items()}
     columns = min(5, len(pictures))
     rows = -(-len(pictures) // columns)

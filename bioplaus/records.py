@@ -586,7 +586,7 @@ def verify(
     runs = (f for f in folder.rglob("history.csv") if not f.with_name("study.json").exists())
     known |= {f.with_name("checkpoint.safetensors") for f in runs if state(f) == "unproven"}
     known |= {f.with_name("history.csv") for f in folder.rglob("checkpoint.safetensors")}
-    known |= _of_cells(folder)
+    known |= {f for f in _of_cells(folder) if folder in f.parents}  # a study keeps a copy of a cell's model beside it
     there = {f for f in folder.rglob("*") if f.suffix in COVERED and f.is_file()}
     rows = [{"file": str(file.relative_to(folder)), "state": _found(file)} for file in sorted(known | there)]
     return pd.DataFrame(rows, columns=["file", "state"])

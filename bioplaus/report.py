@@ -8,7 +8,7 @@ __all__ = ['MOST_CLASSES', 'UPDATE_METRICS', 'clean_figure', 'curves_figure', 't
            'updates_tables', 'task_tables', 'write_report']
 
 # %% ../nbs/65_report.ipynb #imports
-import base64, html, io, re, warnings
+import base64, html, io, json, re, warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,13 +24,13 @@ from . import __version__
 from .attacks import checks_table, red_line
 from .core import BadInput, RunFailed, as_path, cards, file_name, moved, progress_bar, read_options, sweep
 from .data import Task
-from .design import PROVENANCE, task_of, trouble_lines
+from .design import PROVENANCE, stored_stacks, task_of, trouble_lines
 from .files import called
 from .geometry import pca_picture, tsne
 from .noise import kind_of, perturbation
 from .plots import (activity_histogram, change_maps, cka_heatmap, class_bars, confusion, each_seed,
                             embedding_panels, learning_curves, rdm_strip, robustness, rsa_matrix, weight_images)
-from .records import CannotRead, Corrupt, renewed, state, stored
+from .records import CannotRead, Corrupt, read_tensors, renewed, state, stored
 from .representations import Activities, activities, layer_names, rdm
 from .rule import Rule
 from .similarity import cka_map, rsa, rsa_table
@@ -38,8 +38,8 @@ from .stats import interval
 from .study import Outcome, Study, load_study, made_from, networks_of
 from .tables import (BLIND, CHECKED, INTERVAL, MEASURED, METHOD, PLACE, accuracy_table, answer_lines, by_task,
                              checks_of, difference_table, findings, means_table, noise_and_attacks, save_table,
-                             statistics, statistics_note, statistics_table, title_of)
-from .training import Run
+                             shown_level, statistics, statistics_note, statistics_table, title_of)
+from .training import CHECKPOINT, Run
 from .updates import badge, changed, feedback_angles, learning_layers, mini_batches, update_quality
 
 # %% ../nbs/65_report.ipynb #figures-legend
@@ -138,7 +138,7 @@ def middle_levels(
         first = group[0][0]
         levels = sorted((k for n, k in group if n == first), key=lambda k: k.level)
         middle = levels[len(levels) // 2]
-        chosen[f"{first} {middle.level}"] = middle
+        chosen[f"{first} {shown_level(middle.level)}"] = middle
     return chosen
 
 # %% ../nbs/65_report.ipynb #representation-figures
@@ -164,8 +164,9 @@ def _pictures(task: Task, runs: dict[str, Run], study: Study, images: int) -> di
     for rule in acts:  # `at` and `seed` make the images those that the tables counted
         seen = {c: activities(runs[rule].rule, x, -2, y, k, seed=study.seed, at=some) for c, k in kinds.items()}
         under[rule] = {c: _healthy(a)[-2] for c, a in seen.items()}
-    return found | perturbed_figures(under, y, names) | network_figures(
-        first_weights(task, runs), acts, y, names, task.shape)
+    weights = first_weights(task, runs)
+    windows = {name: _seen(runs[name.rpartition("\n")[0]].rule, task.shape) for name in weights}
+    return found | perturbed_figures(under, y, names) | network_figures(weights, acts, y, names, windows)
 
 # %% ../nbs/65_report.ipynb #many-classes
 MOST_CLASSES = 50 # in a picture
@@ -250,7 +251,7 @@ def network_figures(
     acts: dict[str, Activities], # answers of rules to some images
     y: Tensor,                   # the images' classes
     names,                       # of the classes
-    shape: tuple | None = None,  # of one image
+    shape: tuple | dict | None = None, # of one image, or name → of what that row's units see
 ) -> dict[str, Figure]:
     "Accuracy of each class, confusions, activity of the last hidden layer, CKA with the first rule's layers, weights."
     found = _answer_figures({rule: a[-1].argmax(-1) for rule, a in acts.items()}, y, names)
@@ -271,6 +272,13 @@ def first_weights(
         before, after = (r.net.weights[0][0].detach() for r in (run.untrained(task.x_train), run.rule))
         found |= {f"{rule}\nbefore": before, f"{rule}\nafter": after, f"{rule}\nchange": after - before}
     return found
+
+# %% ../nbs/65_report.ipynb #windows
+def _seen(rule: Rule, shape: tuple) -> tuple:
+    "The shape of what a unit of the first layer sees: an image, or through a filter's window a part of one."
+    if (window := getattr(rule.net.layers[0], "window", None)) is None: return shape
+    sides = window.size, window.size
+    return sides if window.channels == 1 else (window.channels, *sides)
 
 # %% ../nbs/65_report.ipynb #answer-figures
 def _panels(n: int, width: float = 2.4, most: int = 5) -> tuple[Figure, list]:
@@ -473,11 +481,16 @@ def _kept(fig: Figure, out: Path, name: str) -> bytes:
 def _file_name(text: str) -> str: return file_name(text, 160)
 
 # %% ../nbs/65_report.ipynb #html-settings
-def _settings_table(study: Study) -> pd.DataFrame:
-    "All settings, and the learning rate of each rule."
+def _settings_table(study: Study, rates: dict[str, list] | None = None) -> pd.DataFrame:
+    "All settings, and the learning rates of each rule: those that its networks were trained with, where one can see."
     lists = lambda v: ", ".join(map(str, v)) if isinstance(v, (list, tuple)) else v
     rows = {k: lists(v) for k, v in asdict(study).items() if k != "lr"}
-    for spec in study.rules: rows[f"learning rate of {spec}"] = lists(_rate_of(spec, study))
+    if all(isinstance(n, str) for n in study.networks):  # they bring layers and units of their own
+        del rows["hidden"]
+        if study.act == "sigmoid": rows["act"] = "of the network"
+    for spec in study.rules:
+        known = (rates or {}).get(spec) or [_rate_of(spec, study)]
+        rows[f"learning rate of {spec}"] = "; ".join(str(lists(r)) for r in known)
     return pd.DataFrame({"value": rows})
 
 def _rate_of(spec: str, study: Study):
@@ -487,6 +500,18 @@ def _rate_of(spec: str, study: Study):
     own = known[name].lr if name in known else "its own"
     given = study.lr.get(spec) if isinstance(study.lr, dict) else study.lr
     return read_options(options).get("lr", given or own)
+
+# %% ../nbs/65_report.ipynb #html-rates
+def _rates(out: Path, study: Study) -> dict[str, list]:
+    "The different learning rates that the stored networks of each rule were trained with."
+    found = {}
+    for cell in study.cells():
+        for stack in stored_stacks(study, cell, out):
+            try: config = json.loads(read_tensors(out / "cells" / stack.name / CHECKPOINT)[0]["config"])
+            except (FileNotFoundError, CannotRead, Corrupt, KeyError): continue
+            rates = found.setdefault(cell.rule, [])
+            if (rate := config["fit"]["lr"]) not in rates: rates.append(rate)
+    return found
 
 # %% ../nbs/65_report.ipynb #html-tables
 def task_tables(
@@ -668,13 +693,14 @@ _SHOWN |= {
         "What each rule answers, by true class: share of these images, mean over {seeds} seeds; white: never, dark: "
         "always.")),
     "weights": ("What do first-layer units look for?", (
-        "Weights of the first units of the first seed, before and after training and their difference: red is "
+        "Weights of the first units of the first seed, before and after training and their difference (of a "
+        "network with filters, its first filters as they move over an image): red is "
         "positive (excites), blue negative (inhibits). Of colour images each channel of a picture shows the weights of "
         "that channel, and mid-grey is none. Each picture has its own colour scale.")),
     "changes": ("Where has the first layer changed?", (
-        "Root mean square change of each pixel's synapses over the first layer's units, from the start of training "
-        "to its end, first seed. Each picture has its own scale, from white for none to the largest, which stands "
-        "above it.")),
+        "Root mean square change of each pixel's synapses over the first layer's units (of filters: of each place in "
+        "their window), from the start of training to its end, first seed. Each picture has its own scale, from white "
+        "for none to the largest, which stands above it.")),
 }
 
 # %% ../nbs/65_report.ipynb #html-captions-updates
@@ -714,17 +740,25 @@ def _shown_figures(drawn: dict[str, Figure], out: Path, task: Task, rules, study
     for name, fig in sorted(drawn.items(), key=lambda f: f[0] in _LONG):
         step(f"drawing {name}")
         parts.append(_figure(fig, out, name, rules, **values))
-    return "".join(parts)
+    conditions = set() if under else {"perturbed"}
+    return "".join([*parts, _not_drawn([k for k in _SHOWN if k not in {"changes", *drawn, *conditions}])])
 
 # %% ../nbs/65_report.ipynb #html-updates
+def _not_drawn(names: list[str]) -> str:
+    "A line on the figures that are not defined for these networks and images."
+    titles = [f"“{_SHOWN[name][0]}”" for name in names]
+    why = "collapsed or diverged layers, a single seed or weights that see no picture have none"
+    return _note(f"Not drawn, because {why}: {'; '.join(titles)}.") if titles else ""
+
 def _shown_updates(tables: dict, out: Path, task: Task, runs: dict[str, Run], seeds: int) -> str:
     "The tables of updates, and where the first layer has changed."
     parts = [_note(_UPDATES.format(seeds=seeds)), _html_table(tables["updates_cosine"][0])]
-    pairs = {}
+    pairs, windows = {}, {rule: _seen(run.rule, task.shape) for rule, run in runs.items()}
     for rule, run in runs.items():
         before, after = (r.net.weights[0][:1].detach() for r in (run.untrained(task.x_train), run.rule))
         pairs[rule] = changed(before, after)[0][0]
-    if (fig := _defined(change_maps, pairs, task.shape)) is not None: parts.append(_figure(fig, out, "changes", runs))
+    fig = _defined(change_maps, pairs, windows)
+    parts.append(_not_drawn(["changes"]) if fig is None else _figure(fig, out, "changes", runs))
     every = _note(_UPDATES_NOTE) + _html_table(tables["updates"][0])
     return "".join(parts) + _folded("All metrics of the updates", every)
 
@@ -805,7 +839,8 @@ def _body(out: Path, outcome: Outcome, step: Callable = lambda _: None) -> tuple
     tasks, failed = _tasks(out, outcome, step), outcome.failures
     learnt, more = _learnt(out, outcome, step) if tasks else ({}, {})
     tables = {f"{t.name}_{kind}": table for t in tasks for kind, table in t.tables.items()} | more
-    tables |= {"settings": (_settings_table(outcome.study), None), "provenance": (_made(outcome.results), None)}
+    settings = _settings_table(outcome.study, _rates(out, outcome.study))
+    tables |= {"settings": (settings, None), "provenance": (_made(outcome.results), None)}
     if not failed.empty: tables["failures"] = failed.reset_index(drop=True), None
     sections = _sections(tasks, outcome) | learnt if tasks else {}
     if tasks: sections["statistics"] = "Statistics: which differences stand?", _statistics(tasks)

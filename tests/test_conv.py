@@ -2,12 +2,15 @@
 weights, singles where there are stacks; rules that can't say so. Specs and shapes that can't be are refused.
 """
 import copy, warnings
+from pathlib import Path
+from unittest.mock import patch
 
-import pytest, torch
+import bioplaus, pandas as pd, pytest, torch
 from bioplaus.attacks import FGSM
+from bioplaus.cli import main
 from bioplaus.convnet import ConvNet
 from bioplaus.convolution import Patches, Window, rows
-from bioplaus.core import BadInput, cards
+from bioplaus.core import BadInput, cards, rules
 from bioplaus.feedback import Feedback, KolenPollack, alignment
 from bioplaus.hebbian import BCM, HEBB, deep_soft_hebb, krotov_hopfield, oja, oja_subspace, sanger, soft_hebb
 from bioplaus.layers import Dense
@@ -15,6 +18,7 @@ from bioplaus.locality import check_locality, what_it_sees
 from bioplaus.network import MLP, Network, passes
 from bioplaus.representations import activities
 from bioplaus.rule import LOSSES, Backprop, Delta, Rule, make_rule, sight, written_out
+from bioplaus.search import chosen
 from bioplaus.training import default_lr, evaluate, fit, load_run
 from bioplaus.data import load_task
 from torch.testing import assert_close
@@ -237,6 +241,19 @@ def test_a_run_is_stored_and_goes_on(tmp_path):
 
 def test_learning_rates_of_filters_are_their_own():
     assert default_lr(make_rule("backprop", small())) == cards()["backprop"].lr_conv
+
+
+def test_searched_rates_of_filters_are_on_the_cards_and_shown(capsys):
+    record = pd.read_csv(Path(bioplaus.__file__).parent / "data_files" / "rates.csv")
+    record = record[record.setting == "lr_conv"]
+    searched = set(record.rule[record.stage == "check"])
+    assert "backprop" in searched
+    for rule in searched:
+        rates = chosen(record[(record.rule == rule) & (record.stage != "check")])
+        assert cards()[rule].lr_conv == (rates if len(rates) > 1 else rates[0])
+    assert rules().lr_conv["backprop"] == cards()["backprop"].lr_conv
+    with patch("sys.argv", ["bioplaus", "rules"]): main()
+    assert f"filters {cards()['backprop'].lr_conv}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("shape, spec, words", [

@@ -1,6 +1,6 @@
 """Data of one's own: every way in gives the images that were written, in the split that scikit-learn draws; studies
 know data by their content; and what can't be read is refused in one line."""
-import contextlib, io, os, warnings, zipfile
+import contextlib, io, os, subprocess, sys, warnings, zipfile
 from pathlib import Path
 
 import numpy as np, pandas as pd, pytest, torch
@@ -347,6 +347,22 @@ def test_a_folder_laid_out_as_cifar(binary, tmp_path, capsys):
     assert {row.numpy().tobytes() for row in torch.tensor(x).float() / 255} <= every
     with tarfile.open(tmp_path / "c.tar.gz", "w:gz") as tar: tar.add(folder, "c")
     assert load(tmp_path / "c.tar.gz").fingerprint == task.fingerprint
+
+
+@pytest.mark.parametrize("more", [[], ["--random"]])
+def test_the_recipe_for_cifar_runs_and_goes_on(more, tmp_path):
+    "On a made-up set: each seed is computed once, and a whole stack that misses its bar says so."
+    script, net = Path(__file__).parent.parent / "tools" / "cifar_recipe.py", "triangle norm c4k5r2 pow0.7 avg8"
+    words = ["--task", cifar(tmp_path / "c", binary=True), "--net", net, "--epochs", "2", "--no-progress", *more,
+             "--out", tmp_path / "out"]
+    def run(*seeds):
+        done = subprocess.run([sys.executable, script, *words, *seeds], capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
+    first = run("--seeds", "1")
+    kept = {f: f.stat().st_mtime_ns for f in (tmp_path / "out").rglob("*.json")}
+    both = run("--seeds", "2")
+    assert both[0] == first[0] and both[1].startswith("seed 1: valid ") and "± " in both[2]
+    assert kept and all(f.stat().st_mtime_ns == t for f, t in kept.items())
 
 
 @pytest.mark.parametrize("damage, says", [("cut", "corrupt or no file"), ("foreign", "corrupt or no file"),

@@ -2,12 +2,16 @@
 import csv, html, json, re, shutil, subprocess
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np, pandas as pd, pytest, torch
 import bioplaus.report as report, bioplaus.training as training
+from bioplaus.cli import main
 from bioplaus.core import cards
 from bioplaus.data import load_task
 from bioplaus.network import MLP
+from bioplaus.records import verify
+from bioplaus.report import write_report
 from bioplaus.rule import make_rule
 from bioplaus.stats import permutation
 from bioplaus.study import Study, load_study, run_study
@@ -246,3 +250,25 @@ def test_is_made_again_without_training_and_the_same(page, folder, monkeypatch):
     failed = r'<h2 class="red">2 cells failed.*?</table></div>'
     unfailed = re.sub(failed, "", page.read_text(encoding="utf-8"), flags=re.S)
     assert text == unfailed.replace(folder.name, again.name)
+
+
+def test_a_report_on_filters_shows_them_and_what_they_were_trained_with(tmp_path):
+    "First filters before and after training as pictures of their window; the rates and units of the network."
+    how = dict(tasks=("digits",), classes=(2,), seeds=2, epochs=1, net="c4k3 pool2", perturbations=("fgsm:8/255",))
+    run_study(Study(("backprop", "frozen-filters"), **how), tmp_path, progress=False)
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    assert (tmp_path / "figures" / "representations_weights.png").exists() and "fgsm 8/255" in page
+    assert (tmp_path / "figures" / "representations_changes.png").exists() and "Not drawn" not in page
+    settings = pd.read_csv(tmp_path / "tables" / "settings.csv", index_col=0).iloc[:, 0]
+    assert settings["learning rate of backprop"] == str(cards()["backprop"].lr_conv)
+    assert "hidden" not in settings and settings["act"] == "of the network"
+
+
+def test_the_card_of_a_cell_is_shown(tmp_path, capsys):
+    "A study keeps a copy of each cell's model outside the cell's folder."
+    how = dict(tasks=("digits",), classes=(2,), seeds=1, epochs=1, perturbations=())
+    run_study(Study(("backprop",), **how), tmp_path, progress=False)
+    cell, = (tmp_path / "cells").iterdir()
+    assert set(verify(cell).state) == {"whole"}
+    with patch("sys.argv", ["bioplaus", "show", str(cell)]): main()
+    assert "rule        backprop" in capsys.readouterr().out

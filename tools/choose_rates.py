@@ -1,10 +1,11 @@
 """Choose the rates on the rules' cards, on validation images.   python tools/choose_rates.py [RULE ...]
 
 Each rule is searched by the protocol of nbs/63_search.ipynb on mnist-mini's ten classes, once for each of the rates
-that a card holds: lr, lr_adam and lr_deep. What was chosen is tried on two and three classes, too. No test image is
-used. All trials go into bioplaus/data_files/rates.csv, after each round, so that a search which was stopped goes on
-where it was; two such processes may share the work. When all is done the rates are written onto the cards, in their
-notebooks (run nbdev_export then). Rules that are not named keep what they have.
+that a card holds: lr, lr_adam, lr_deep and, for the rules in `FILTERED`, lr_conv (on LeNet). What was chosen is
+tried on two and three classes, too. No test image is used. All trials go into bioplaus/data_files/rates.csv, after
+each round, so that a search which was stopped goes on where it was; two such processes may share the work. When all is
+done the rates are written onto the cards, in their notebooks (run nbdev_export then). Rules that are not named keep
+what they have.
 """
 import argparse, ast, contextlib, io, re, subprocess
 from pathlib import Path
@@ -29,7 +30,11 @@ SETTINGS = {
     "lr_adam": SHALLOW | dict(optimizer="adam"),
     # such a network takes six times as long
     "lr_deep": dict(hidden=(256, 256, 256), act="tanh", optimizer="sgd", seeds=2, epochs=5, first_epochs=2),
+    "lr_conv": dict(net="lenet", optimizer="sgd", seeds=2, epochs=3, first_epochs=1),
 }
+# rules that have a rate of their own on networks with filters; others take lr_deep there
+FILTERED = ("backprop", "fa", "dfa", "usf", "brsf", "frsf", "kolen-pollack", "weight-mirror", "softhebb",
+            "frozen-filters")
 # rules that take backprop's rates: labels that say nothing, and what is backprop exactly
 AS_BACKPROP = ("shuffled", "predictive-coding-fixed")
 COLUMNS = ["rule", "setting", "classes", "stage", "lr", "hidden", "output", "seed", "epochs", "valid_accuracy",
@@ -148,7 +153,7 @@ def main():
     LOCKS.mkdir(parents=True, exist_ok=True)
     for setting in a.settings:
         for rule in rules:
-            if rule in AS_BACKPROP: continue
+            if rule in AS_BACKPROP or setting == "lr_conv" and rule not in FILTERED: continue
             lock = FileLock(LOCKS / f"{rule}.{setting}.lock", timeout=0)  # another process may be at it
             with contextlib.suppress(Timeout), lock: search(rule, setting)
     if not a.no_cards: write_cards(rules)
