@@ -404,7 +404,7 @@ def rules_(as_json: Json = False):
     answer("\n".join(lines), {n: {f: getattr(c, f) for f in fields} for n, c in known.items()}, as_json)
 
 # %% ../nbs/90_cli.ipynb #train
-Compile = Annotated[bool, _option("Let torch.compile write the step's code, if its changes are the rule's.", "--compile")]
+Compile = Annotated[bool, _option("Let torch.compile write the step, if its changes are the rule's.", "--compile")]
 
 def _one_task(items: list[str], label: str | None) -> str:
     "The only one of a list."

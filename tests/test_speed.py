@@ -99,7 +99,8 @@ compiles = pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++"
 def test_a_compiled_step_teaches_alike():
     task, nets = load_task("digits:few=20", device="cpu"), []
     for compile in (False, True):
-        run = fit(make_rule("backprop", MLP((64, 8, 10), replicas=2)), task, 2, progress=False, warn=False, compile=compile)
+        rule = make_rule("backprop", MLP((64, 8, 10), replicas=2))
+        run = fit(rule, task, 2, progress=False, warn=False, compile=compile)
         nets.append(run.rule.net)
         assert all(p.requires_grad for p in run.rule.parameters())
     for a, b in zip(*(net.parameters() for net in nets)): assert_close(a, b, rtol=1e-4, atol=1e-5)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Is a rule's step faster when torch.compile has written it? Both ways in turns, in one process; seconds, and samples/s."""
+"""Is a rule's step faster when torch.compile has written it? Both ways in turns, in one process; samples a second."""
 import argparse, statistics, time
 from pathlib import Path
 
