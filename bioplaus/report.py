@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
@@ -451,7 +454,7 @@ def _image(image: bytes, alt: str) -> str:
 
 # %% ../nbs/65_report.ipynb #html-files
 def _with_margin(fig: Figure):
-    "Room at the sides: `bbox_inches=\"tight\"` would draw a figure twice, where a constrained layout needs but this."
+    "Room at the sides: `bbox_inches=\"tight\"` would draw a figure again, where a constrained layout needs but this."
     engine = fig.get_layout_engine()
     if isinstance(engine, ConstrainedLayoutEngine): engine.set(rect=(0.015, 0, 0.985, 1))
 
@@ -459,22 +462,27 @@ def _png(fig: Figure) -> bytes:
     "The figure in 256 colours, and gone from pyplot."
     from PIL import Image
     with io.BytesIO() as f, io.BytesIO() as small:
-        fig.savefig(f, dpi=130, format="png", pil_kwargs={"compress_level": 1})
+        fig.set_dpi(130)
+        FigureCanvasAgg(fig).print_png(f, pil_kwargs={"compress_level": 1})
         few = Image.open(f).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         few.save(small, format="png")
         plt.close(fig)
         return small.getvalue()
 
-_VECTORS = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}  # what doesn't belong into a file
+# %% ../nbs/65_report.ipynb #html-vectors
+# `savefig` would draw twice; and what doesn't belong into a file
+_VECTORS = {"svg": (lambda fig: FigureCanvasSVG(fig).print_svg, {"Date": None}),
+            "pdf": (lambda fig: FigureCanvasPdf(fig).print_pdf, {"CreationDate": None})}
 
 def _kept(fig: Figure, out: Path, name: str) -> bytes:
     "The figure as PNG, which is also written to the folder; beside it lie an SVG and a PDF, for papers and slides."
     file = out / "figures" / _file_name(name)
     _with_margin(fig)
-    for kind, about in _VECTORS.items():
-        with plt.rc_context({"svg.hashsalt": name}), stored(file.with_name(f"{file.name}.{kind}")) as tmp:
-            fig.savefig(tmp, format=kind, metadata=about)
     image = _png(fig)
+    fig.set_layout_engine("none")  # everything has its place by now
+    for kind, (draw, about) in _VECTORS.items():
+        with plt.rc_context({"svg.hashsalt": name}), stored(file.with_name(f"{file.name}.{kind}")) as tmp:
+            draw(fig)(tmp, metadata=about)
     with stored(file.with_name(f"{file.name}.png")) as tmp: tmp.write_bytes(image)
     return image
 

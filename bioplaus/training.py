@@ -575,7 +575,7 @@ def _batches(x: Tensor, y: Tensor, order: Tensor, size: int, outermost=False) ->
             if outermost: xs, ys = xs.transpose(1, 2), ys.transpose(1, 2)
             yield from zip(xs.unbind(), ys.unbind())
 
-# %% ../nbs/22_training.ipynb #some
+# %% ../nbs/22_training.ipynb #compiled
 def _some(x: Tensor, y: Tensor, settings: Settings, outermost: bool) -> tuple[Tensor, Tensor]:
     "A first batch, as `train_epoch` would hand it over, of images in their order."
     order = torch.arange(len(y), device=y.device).expand(len(settings.seeds), -1)
@@ -587,7 +587,6 @@ def chosen_products(rule: Rule, rows: int):
     if W.is_cpu and W.dtype == torch.float32:
         choose_ways([tuple(layer.W.shape) for layer in rule.layers if isinstance(layer, Dense)], rows)
 
-# %% ../nbs/22_training.ipynb #compiled
 def _asked(learn: Callable, xs: Tensor, ys: Tensor) -> list[Tensor]:
     "The changes that a batch asks for; none is made."
     asked = []
