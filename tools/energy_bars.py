@@ -16,10 +16,11 @@ import torch
 from bioplaus.core import choose, stream
 from bioplaus.data import load_task
 from bioplaus.network import MLP
+from bioplaus.products import keep_memory
 from bioplaus.rule import make_rule
 from bioplaus.search import search_lr
 from bioplaus.stats import interval
-from bioplaus.training import fit, make_optimizer, stepper
+from bioplaus.training import chosen_products, fit, make_optimizer, stepper
 from scipy import stats
 
 # rule → (hidden sizes, act, epochs, options, bar in %, most steps of backprop that a step may cost)
@@ -31,29 +32,30 @@ BARS = {
 }
 
 
-def network(task, rule, seeds, first=0):
-    hidden, act, *_ = BARS[rule]
-    return MLP((task.n_in, *hidden, task.n_classes), act=act, replicas=seeds, seed=first)
+def network(task, rule, seeds, hidden=None):
+    act = BARS[rule][1]
+    return MLP((task.n_in, *(hidden or BARS[rule][0]), task.n_classes), act=act, replicas=seeds)
 
 
-def cost(task, rule, seeds, batch, turns):
-    "The median ratio of the time of a step to backprop's, in turns on the same batches."
+@torch.no_grad()
+def cost(task, rule, hidden, seeds, batch, turns):
+    "The median ratio of the time of a step to backprop's, in turns on the same batches, computed as `fit` does."
     steps, order = [], torch.randint(len(task.y_train), (seeds, batch), generator=stream(0, "cost"))
+    keep_memory()
     for name, options in ((rule, BARS[rule][3]), ("backprop", {})):
-        r = make_rule(name, network(task, rule, seeds), **options)
+        r = make_rule(name, network(task, rule, seeds, hidden), **options)
+        chosen_products(r, batch)
         r.normalise = (task.mean, task.std)
         x = r.transform(task.x_train[order.flatten()]).unflatten(0, order.shape)
         make = stepper(make_optimizer(r, "adam", 1e-4))
         steps.append(lambda r=r, x=x, make=make: r.learn(x, task.y_train[order], make))
-    ratios = []
-    with torch.no_grad():
-        for turn in range(turns + 2):
-            took = []
-            for step in steps:
-                start = time.perf_counter()
-                step()
-                took.append(time.perf_counter() - start)
-            if turn > 1: ratios.append(took[0] / took[1])
+    took = [[], []]
+    for turn in range(turns + 2):
+        for step, times in zip(steps, took):
+            start = time.perf_counter()
+            step()
+            if turn > 1: times.append(time.perf_counter() - start)
+    ratios = [a / b for a, b in zip(*took)]
     return statistics.median(ratios)
 
 
@@ -122,12 +124,12 @@ def main():
     p.add_argument("--tuning-epochs", type=int, default=3, help="of each trial (default: 3)")
     p.add_argument("--turns", type=int, default=30, help="batches that are timed (default: 30)")
     p.add_argument("--cost-only", action="store_true", help="train nothing")
+    p.add_argument("--hidden", type=int, nargs="+", help="of the network whose cost is measured (default: the bar's)")
     a = p.parse_args()
     task, missed, backprops = load_task(a.task, device="cpu"), [], Backprops()
     for rule in [choose(r, BARS, "rule") for r in a.rules or BARS]:
-        full, options, bar = BARS[rule][2:5]
-        most = BARS[rule][5]
-        found = cost(task, rule, a.seeds, a.batch, a.turns)
+        full_net, _, full, options, bar, most = BARS[rule]
+        found = cost(task, rule, a.hidden or full_net, a.seeds, a.batch, a.turns)
         print(f"{rule}: a step costs {found:.2f} of backprop's (at most {most})", flush=True)
         if found > most: missed.append(f"{rule}: cost")
         if a.cost_only: continue
