@@ -113,7 +113,7 @@ def curvature(
     was = way
     for _ in range(turns):
         size = torch.stack([d.square().sum((-2, -1), keepdim=True) for d in way]).sum(0).sqrt()
-        was = [d / size.clamp(min=1e-30) * d.shape[-1] ** 0.5 for d in way]
+        was = [d / size.clamp(min=1e-30) * d.shape[-2] ** 0.5 for d in way]
         there = slopes([x + h * d for x, d in zip(xs, was)])
         way = [(a - b) / h for a, b in zip(here, there)]
     far, near = (torch.stack([d.square().sum((-2, -1)) for d in ds]).sum(0) for ds in (way, was))
@@ -160,21 +160,23 @@ def checked_away(rule, phases, y, nudge: float, loss: Loss):
     def slopes(xs: list[Tensor]) -> list[Tensor]:
         states = at_errors(rule, phases, xs)
         return pulled(rule, states, loss.error(states[-1].v, y))
-    limit = 1 / curvature(slopes, [torch.zeros_like(p.v) for p in phases[:-1]]).max().item()
+    limit = 1 / curvature(slopes, [torch.zeros_like(p.v) for p in phases[:-1]], turns=50).max().item()
     if -nudge >= limit:
         raise BadInput(f"a pull of {-nudge:g} away from the label leaves no state to settle in: from {limit:.3g} on, the "
-                       "loss of these weights is curved more than the errors are. Give a nudge below that, or "
-                       "sign='positive'.")
+                       "loss of these weights is curved more than the errors are. Give a smaller nudge (a leak divides "
+                       "it: the pull is nudge / leak), or sign='positive'.")
 
 # %% ../nbs/18a_predictive.ipynb #solving
 class Solving(Careful):
     "Settles, says how far, and teaches."
     nudges: list
-    _begun_at_all = False
+    _checked = False
 
     def settled(self, rule, phases, y, nudge: float) -> tuple[list[State], list[Tensor]]:
         "(states, errors ε) where settling ends."
-        if nudge < 0 and not self._begun_at_all and len(phases) > 1: checked_away(rule, phases, y, nudge, self.loss)
+        if nudge < 0 and not self._checked and len(phases) > 1 and self.loss is not LOSSES["cross-entropy"]:
+            pull = nudge if self.leak is None else nudge / self.leak  # where a push that adds up ends
+            checked_away(rule, phases, y, pull, self.loss)
         first, moment = self.ends(self.moments(rule, phases, y, nudge))
         if self._wanted:
             self.note(downhill(rule, *first), downhill(rule, *moment))
@@ -188,7 +190,7 @@ class Solving(Careful):
 
     def forward(self, rule, phases, y):
         teach(phases, [(*self.settled(rule, phases, y, nudge), nudge) for nudge in self.nudges])
-        self._begun_at_all = True
+        self._checked = True
 
 # %% ../nbs/18a_predictive.ipynb #value-solver
 class Values(Solving):
@@ -227,6 +229,9 @@ class Predictive(Values):
         signs = {"positive": (1.0,), "negative": (-1.0,), "centred": (1.0, -1.0)}
         self.nudges = [s * self.nudge for s in signs[choose(sign, signs, "sign of the nudge")]]
         self.leak = leak if leak is None else real(leak, "leak", most=1)
+        if self.leak == 0 and sign != "positive":
+            raise BadInput("a push away from the label that adds up without a leak never comes to rest: give a leak "
+                           "above 0, or sign='positive'.")
         self.loss = loss if isinstance(loss, Loss) else LOSSES[choose(loss, LOSSES, "loss")]
 
 # %% ../nbs/18a_predictive.ipynb #teach
