@@ -162,9 +162,9 @@ def checked_away(rule, phases, y, nudge: float, loss: Loss):
         return pulled(rule, states, loss.error(states[-1].v, y))
     limit = 1 / curvature(slopes, [torch.zeros_like(p.v) for p in phases[:-1]], turns=50).max().item()
     if -nudge >= limit:
-        raise BadInput(f"a pull of {-nudge:g} away from the label leaves no state to settle in: from {limit:.3g} on, the "
-                       "loss of these weights is curved more than the errors are. Give a smaller nudge (a leak divides "
-                       "it: the pull is nudge / leak), or sign='positive'.")
+        raise BadInput(f"a pull of {-nudge:g} away from the label leaves no state to settle in: from {limit:.3g} on, "
+                       "the loss of these weights is curved more than the errors are. Give a smaller nudge (a leak "
+                       "divides it: the pull is nudge / leak), or sign='positive'.")
 
 # %% ../nbs/18a_predictive.ipynb #solving
 class Solving(Careful):

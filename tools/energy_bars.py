@@ -1,11 +1,11 @@
 """How well rules that settle do on the full MNIST, and what a step of each costs in steps of backprop.
 
-    OMP_NUM_THREADS=1 python tools/energy_bars.py [RULE ...] [--seeds N] [--epochs N] [--cost-only] [--tune] [--record F]
+    OMP_NUM_THREADS=1 python tools/energy_bars.py [RULE ...] [--seeds N] [--epochs N] [--cost-only] [--tune]
 
 Each rule is trained beside backprop on the same network, images and seeds, under Adam, all seeds in a stack. With
 `--tune` rates are chosen on validation images, among those around --lr, with another seed; without, all take --lr.
-A backprop that was trained for one rule serves the next one, if that asks for the same and for no more seeds. Test accuracies are shown with intervals, and the paired difference from backprop with the result of two
-one-sided tests at a margin of 0.1 points (TOST). It exits with 1 if a bar is missed that was tried at its full length.
+A backprop that was trained for one rule serves the next one, if that asks for the same and for no more seeds.
+Test accuracies are shown with intervals, and the paired difference from backprop with the result of two one-sided tests at a margin of 0.1 points (TOST). It exits with 1 if a bar is missed that was tried at its full length.
 A cost is the median of ratios of batches that took turns; other programs on the machine blur it, and do not bend it.
 """
 import argparse, statistics, sys, time
@@ -76,8 +76,8 @@ def trained(task, rule, name, options, epochs, a):
     run = fit(r, task, epochs, lr, a.batch, "adam", schedule="linear", progress=False, warn=False)
     told = {k: run.final[k].to_numpy() for k in ("relaxed", "unsettled") if k in run.final}
     took = (time.perf_counter() - start) / 60
-    print(f"  {name}: lr {lr:.2g}, {epochs} epochs in {took:.1f} min", {k: t.mean().round(3).item() for k, t in told.items()},
-          flush=True)
+    means = {k: t.mean().round(3).item() for k, t in told.items()}
+    print(f"  {name}: lr {lr:.2g}, {epochs} epochs in {took:.1f} min", means, flush=True)
     return pd.DataFrame(dict(rule=name, hidden="-".join(map(str, BARS[rule][0])), epochs=epochs, batch=a.batch, lr=lr,
                              seed=range(a.seeds), accuracy=100 * run.evaluate(task.x_test, task.y_test)["accuracy"],
                              **told))
@@ -124,11 +124,13 @@ def main():
     p.add_argument("--tuning-epochs", type=int, default=3, help="of each trial (default: 3)")
     p.add_argument("--turns", type=int, default=30, help="batches that are timed (default: 30)")
     p.add_argument("--cost-only", action="store_true", help="train nothing")
-    p.add_argument("--hidden", type=int, nargs="+", help="of the network whose cost is measured (default: the bar's)")
+    p.add_argument("--hidden", type=int, nargs="+", help="layers of the network that is timed (default: the bar's)")
     a = p.parse_args()
     task, missed, backprops = load_task(a.task, device="cpu"), [], Backprops()
     for rule in [choose(r, BARS, "rule") for r in a.rules or BARS]:
-        full_net, _, full, options, bar, most = BARS[rule]
+        bars = BARS[rule]
+        full_net, full, options = bars[0], *bars[2:4]
+        bar, most = bars[4:]
         found = cost(task, rule, a.hidden or full_net, a.seeds, a.batch, a.turns)
         print(f"{rule}: a step costs {found:.2f} of backprop's (at most {most})", flush=True)
         if found > most: missed.append(f"{rule}: cost")
