@@ -5,7 +5,8 @@
 Each rule is trained beside backprop on the same network, images and seeds, under Adam, all seeds in a stack. With
 `--tune` rates are chosen on validation images, among those around --lr, with another seed; without, all take --lr.
 A backprop that was trained for one rule serves the next one, if that asks for the same and for no more seeds.
-Test accuracies are shown with intervals, and the paired difference from backprop with the result of two one-sided tests at a margin of 0.1 points (TOST). It exits with 1 if a bar is missed that was tried at its full length.
+Test accuracies are shown with intervals, and the paired difference from backprop with the result of two one-sided
+tests at a margin of 0.1 points (TOST). It exits with 1 if a bar is missed that was tried at its full length.
 A cost is the median of ratios of batches that took turns; other programs on the machine blur it, and do not bend it.
 """
 import argparse, statistics, sys, time
