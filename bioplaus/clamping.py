@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['ORDERS', 'Clamp', 'hebb_clamp', 'covariance_clamp', 'TargetProjection', 'Relaxing', 'Wires', 'Output', 'swept',
-           'Settling', 'Phases', 'Contrast', 'Settle', 'Settled', 'contrastive', 'contrastive_rule']
+           'Settling', 'Phases', 'Contrast', 'Settle', 'Settled', 'enough', 'check_symmetric', 'contrastive',
+           'contrastive_rule']
 
 # %% ../nbs/11_clamping.ipynb #imports
 import math, typing
@@ -13,10 +14,10 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from .core import BadInput, choose, normal, real, register, whole
+from .core import BadInput, choose, normal, real, register, stream, whole
 from .hebbian import Hebb
 from .layers import Seen
-from .network import MLP, State, passes
+from .network import MLP, Network, State, passes
 from .products import mean_outer, project
 from .rule import LOSSES, Rule, Teacher, one_hot
 
@@ -266,6 +267,9 @@ class Settle(Contrast):
         self.inside = choose(loss, LOSSES, "loss") == "squared"
         self.order, self.tolerance = choose(order, ORDERS, "order of a sweep"), real(tolerance, "tolerance")
         if centred and self.inside and beta >= 1: raise BadInput(_UNBOUNDED.format(beta))
+        if not self.inside and beta == math.inf:
+            raise BadInput("a readout outside the energy is nudged by its error and can't be held at the label: give a "
+                           "finite beta with loss='cross-entropy', say 0.5.")
 
 _UNBOUNDED = ("with a nudge of −β the squared loss pulls the output away from the label, more strongly than its own "
               "energy holds it once β reaches 1, and there is no state to settle in: give a beta below 1; {} was "
@@ -277,6 +281,34 @@ class Settled(Rule):
     def free(self, z, learn=False, **changed):
         return typing.cast(Settle, self.teacher).free(self, z, learn, **changed)
 
+# %% ../nbs/11_clamping.ipynb #enough
+def enough(net: Network, steps: int, what: str = "steps") -> int:
+    "`steps`, or a `BadInput` that says which layers the label would never reach."
+    missing = net.depth - 1 - whole(steps, what)
+    if missing <= 0: return steps
+    layers = "layer 1" if missing == 1 else f"layers 1 to {missing}"
+    raise BadInput(f"the label's push comes down by one layer at a time, so with {steps} {what} {layers} of "
+                   f"{net.depth} would learn nothing; give at least {net.depth - 1}.")
+
+# %% ../nbs/11_clamping.ipynb #symmetric
+def check_symmetric(
+    net: Network,
+    rule: str = "equilibrium propagation", # who asks
+):
+    "A `BadInput` if in some layer what comes down doesn't come by the weights that go up."
+    for l, layer in enumerate(net.layers[1:], 2):
+        W, g = layer.W, stream(0, "symmetry", l)
+        r, e = (torch.randn(1, n, generator=g, dtype=torch.float64).to(W) for n in (layer.takes, layer.gives))
+        if layer.between or layer.sites > 1: continue  # between layers the way back is autograd's
+        with torch.no_grad():
+            seen = layer.see(r.expand(len(W), -1, -1))
+            up = ((layer.up(seen.pre) - layer.up(torch.zeros_like(seen.pre))) * e).sum()
+            down = (layer.down(e.expand(len(W), -1, -1), seen) * r).sum()
+        if (up - down).abs() > 1e-3 * (1 + up.abs()):
+            raise BadInput(f"{rule} needs symmetric weights, and what layer {l} sends down does not "
+                           "come by the weights through which it hears (its down is not the transpose of its up): "
+                           "there is no energy then, and the difference of two phases is no gradient.")
+
 # %% ../nbs/11_clamping.ipynb #contrastive
 def contrastive(post_taught, pre_taught, post, pre, scale=1.0, sites=1):
     "⟨r* r₋*ᵀ⟩ − ⟨r r₋ᵀ⟩, times `scale`"
@@ -287,6 +319,8 @@ def contrastive(post_taught, pre_taught, post, pre, scale=1.0, sites=1):
           lr=0.56, lr_adam=0.0018, lr_deep=0.1)
 def contrastive_rule(net: MLP, gamma: float = 0.1, sweeps: int = 10) -> Rule:
     "Contrastive Hebbian learning: clamped minus free, both settled with weak symmetric feedback."
+    check_symmetric(net, "contrastive Hebbian learning")
+    enough(net, sweeps, "sweeps")
     teacher = Settle(gamma, sweeps)  # checks gamma, by whose powers the next line divides
     plasticity = [partial(contrastive, scale=gamma ** (l + 1 - net.depth)) for l in range(net.depth)]
     return Rule(net, teacher, plasticity, output="softmax")

@@ -6,11 +6,12 @@ import math
 
 import pytest, torch
 from bioplaus.attacks import FGSM
-from bioplaus.clamping import Settle
+from bioplaus.clamping import Settle, check_symmetric
 from bioplaus.control import Control, Controller, jacobian
 from bioplaus.core import BadInput
 from bioplaus.data import load_task
-from bioplaus.equilibrium import check_symmetric, reached
+from bioplaus.convnet import ConvNet
+from bioplaus.equilibrium import reached
 from bioplaus.family import gauss_newton
 from bioplaus.layers import ACTIVATIONS, Dense
 from bioplaus.network import MLP, Network
@@ -296,6 +297,80 @@ def test_attacks_and_noise_see_the_settled_network():
         assert (evaluate(rule, X, Y, perturbation(noise))["loss"] - clean).abs().min() > 1e-6
 
 
+# Filters and pools
+
+IMAGES = torch.rand(6, 144, generator=g, dtype=torch.float64)
+
+
+def filters(name, spec="c4k3 pool2 c6k3p1 avg2 d8", scale=1.0, **options):
+    net = ConvNet((12, 12), spec, 5, act="tanh", replicas=2, seed=1, normalise=(0.5, 0.3)).double()
+    for W in net.weights: W.data *= scale
+    return make_rule(name, net, **options)
+
+
+def filter_changes(name, **options):
+    rule = filters(name, **options)
+    rule(IMAGES, Y)
+    return [-W.grad.clone() for W in rule.net.weights]
+
+
+def test_dual_propagation_of_filters_is_backprop_to_second_order():
+    found = ratios(lambda b: filter_changes("dual-propagation", beta=b), filter_changes("backprop"), (1.0, 0.1, 0.01))
+    assert all(50 < r < 200 for r in found), found
+
+
+@pytest.mark.parametrize("options", [{}, {"order": "together"}])
+def test_fixed_prediction_of_filters_is_backprop(options):
+    for u, v in zip(filter_changes("predictive-coding-fixed", **options), filter_changes("backprop")):
+        assert_close(u, v, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("sign,least,most", [("positive", 5, 20), ("centred", 50, 200)])
+def test_a_weak_output_makes_predictive_coding_of_filters_backprop(sign, least, most):
+    make = lambda pull: filter_changes("predictive-coding-error", steps=150, nudge=pull, sign=sign)
+    found = ratios(make, filter_changes("backprop"), (0.1, 0.01, 0.001))
+    assert all(least < r < most for r in found), found
+
+
+def test_values_and_errors_of_filters_settle_at_the_same_place():
+    values = filter_changes("predictive-coding", steps=600, step_size=0.1, nudge=0.1)
+    assert far(filter_changes("predictive-coding-error", steps=150, nudge=0.1), values) < 1e-7
+
+
+def test_the_energy_of_filters_falls():
+    rule, free = filters("predictive-coding", step_size=0.05, steps=20, nudge=0.3), filters("backprop")
+    phases = free.phases(free.transform(IMAGES), Y)
+    along = torch.stack([energy(states, LOSSES["cross-entropy"].value(states[-1].v, Y), 0.3)
+                         for states, _ in rule.teacher.moments(free, phases, Y, 0.3)])
+    assert along.shape == (21, 2, 6) and (along.diff(dim=0) <= 1e-12).all() and (along[-1] < along[0]).all()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("spec", ["c4k3 avg2 c6k3p1 avg2 d8", "c4k3 pool2 c6k3p1 pool2 d8"])
+def test_equilibrium_propagation_of_filters_is_the_gradient_through_the_settled_state(spec, loss):
+    "With winners of pools as the feed-forward pass chose them, in the answer as in both phases."
+    how = dict(spec=spec, scale=0.5, sweeps=80, loss=loss)
+    rule = filters("equilibrium-propagation", **how)
+    total = LOSSES[loss].value(rule.predict(IMAGES), Y).mean(-1).sum()
+    true = [-grad for grad in torch.autograd.grad(total, list(rule.net.weights))]
+    found = ratios(lambda b: filter_changes("equilibrium-propagation", beta=b, nudged=80, **how), true, (0.1, 0.01))
+    assert all(50 < r < 200 for r in found), found
+
+
+def test_equilibrium_propagation_refuses_what_leaves_no_energy():
+    for part in ("norm", "pow0.7"):
+        with pytest.raises(BadInput, match=f"needs an energy, and '{part[:4].rstrip('0')}.*layer 2"):
+            filters("equilibrium-propagation", spec=f"c4k3 {part} c4k3")
+    filters("equilibrium-propagation", spec="norm c4k3 pool2 c4k3")  # in front of the first layer all stays
+
+
+@pytest.mark.parametrize("name", ["dual-propagation", "predictive-coding-error"])
+def test_lenet_learns(name):
+    task = load_task("mnist-mini", 3, device="cpu")
+    rule = make_rule(name, ConvNet(task.shape, "tanh c6k5p2 pool2 c16k5 pool2 d120 d84", 3))
+    assert fit(rule, task, 1, 0.002, optimizer="adam", progress=False, warn=False).final.valid_accuracy.mean() > 0.85
+
+
 # Stacks
 
 @pytest.mark.parametrize("name,options", [
@@ -324,6 +399,7 @@ def test_adaptive_stops_wait_for_all_and_disturb_nobody(name, options):
     ("predictive-coding", dict(sign="up"), "sign of the nudge"),
     ("equilibrium-propagation", dict(loss="squared", beta=1.0), "no state to settle in: give a beta below 1; 1"),
     ("equilibrium-propagation", dict(gamma=0.0), "gamma"),
+    ("contrastive", dict(sweeps=2), "with 2 sweeps layer 1 of 4 would learn nothing; give at least 3"),
     ("dual-propagation", dict(alpha=1.5), "alpha must be between 0 and 1")])
 def test_settings_that_cannot_work_are_refused(name, options, message):
     with pytest.raises(BadInput, match=message): made(name, **options)
@@ -340,6 +416,31 @@ def test_asymmetric_weights_are_refused():
         def down(self, e, seen, W=None): return super().down(e, seen, torch.ones_like(self.W))
     net = Network([Dense(6, 8), Random(6, 6), Dense(3, 6)], "tanh")
     with pytest.raises(BadInput, match="needs symmetric weights, and what layer 2 sends down"): check_symmetric(net)
+    for name in ("equilibrium-propagation", "contrastive"):
+        with pytest.raises(BadInput, match=f"{name[:9]}.*needs symmetric weights"): make_rule(name, net)
+
+
+def test_a_readout_outside_the_energy_cannot_be_held():
+    with pytest.raises(BadInput, match="finite beta with loss='cross-entropy'"): Settle(loss="cross-entropy")
+
+
+@pytest.mark.parametrize("name", ["predictive-coding", "predictive-coding-error"])
+@pytest.mark.parametrize("sign", ["negative", "centred"])
+def test_a_pull_away_beyond_the_curvature_of_the_loss_is_refused(name, sign):
+    "In a linear network the loss's curvature in the errors is that of Σ P Pᵀ over hidden layers: see `closed`."
+    line = ACTIVATIONS["identity"]
+    Ps, _ = parts_of_linear(made("backprop", line, loss="squared"))
+    limit = 1 / torch.linalg.eigvalsh(sum(P @ P.mT for P in Ps[:-1]))[..., -1].max().item()
+    made(name, line, loss="squared", sign=sign, nudge=0.95 * limit)(X, Y)
+    with pytest.raises(BadInput, match="leaves no state to settle in: from") as said:
+        made(name, line, loss="squared", sign=sign, nudge=1.05 * limit)(X, Y)
+    assert float(str(said.value).split(": from ")[1].split(" on")[0]) == pytest.approx(limit, rel=0.02)
+
+
+def test_a_push_away_that_adds_up_without_a_leak_is_refused():
+    with pytest.raises(BadInput, match="without a leak never comes to rest"):
+        made("predictive-coding", sign="centred", leak=0.0)
+    made("predictive-coding", sign="centred", leak=1.0, loss="squared", nudge=0.2)(X, Y)
 
 
 def test_hard_sigmoids_out_of_their_range_are_refused():
