@@ -21,7 +21,7 @@ from . import __version__
 from .core import BadInput, as_path, choose, moved, real, stream, whole
 from .data import checked_labels, checked_pixels, read_arrays, trusted_pixels
 from .products import keep_memory
-from .records import Corrupt, proved, stored
+from .records import Corrupt, proved, storing
 from .rule import not_taught
 from .sensitivity import RAISED, TARGETED, ascent, input_gradient, lead
 from .shown import NORMS, PERTURBATIONS, Perturbation, answering, image_shape, names_of, perturbation, shown
@@ -692,7 +692,7 @@ class Adversarial(_Images):
         "Write it to `path`, whole or not at all."
         arrays = {k: v.cpu().numpy() for k, v in vars(self).items() if torch.is_tensor(v)}
         about = json.dumps(self.about, indent=1)
-        with stored(path) as tmp, open(tmp, "wb") as f:
+        with storing(path) as tmp, open(tmp, "wb") as f:
             np.savez_compressed(f, **arrays, classes=np.array(self.classes), about=about)
 
 # %% ../nbs/42_attacks.ipynb #file-about

@@ -17,7 +17,7 @@ from .attacks import checks_table
 from .core import BadInput, as_path, sweep
 from .data import Task
 from .plots import cka_heatmap, rdm_strip
-from .records import checksum, renewed, stored
+from .records import checksum, renewed, storing
 from .report import (_answer_figures, _defined, _healthy, _html_table, _image, _kept, _note, _page, _panels,
                              _rsa_figure, _seen_classes, _warnings, perturbed_figures)
 from .representations import Activities, activities, layer_names, rdm
@@ -170,7 +170,7 @@ def report_beside(
         save_table(summary_table(summary(results)), out / "tables" / "summary", summary(results))
         save_table(results, out / "tables" / "results")
         if not checks.empty: save_table(checks_table(checks), out / "tables" / "checks", checks)
-    with stored(out / "report.html") as tmp: tmp.write_text(_page(body, checksum(body.encode())), encoding="utf-8")
+    with storing(out / "report.html") as tmp: tmp.write_text(_page(body, checksum(body.encode())), encoding="utf-8")
     return out / "report.html"
 
 # %% ../nbs/66_beside.ipynb #own-folder

@@ -552,11 +552,11 @@ def _head(r: dict) -> str:
 
 def _write_scores(scores: dict, seeds: list, out: Path):
     "A tidy CSV file: condition, seed, accuracy."
-    from bioplaus.records import stored
+    from bioplaus.records import storing
     rows = ["condition,seed,accuracy"]
     for condition, values in scores.items():
         rows += [f'"{condition}",{seed},{a}' for seed, a in zip(seeds, values)]
-    with stored(out) as tmp: tmp.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    with storing(out) as tmp: tmp.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 # %% ../nbs/90_cli.ipynb #evaluate-suite
 def _suite(stored, t, out: Path | None, as_json: bool, **settings):
@@ -586,11 +586,11 @@ def _check_lines(checks):
 # %% ../nbs/90_cli.ipynb #evaluate-suite-kept
 def _kept_suite(results, checks, out: Path) -> str:
     "Write the tables and the curves of a suite; where they are, as a line of text."
-    from bioplaus.records import stored
+    from bioplaus.records import storing
     beside, picture = out.with_name(f"{out.stem}_checks.csv"), out.with_suffix(".png")
     for table, file in ((results, out), (checks, beside)):
         if table.empty: continue
-        with stored(file) as tmp: table.to_csv(tmp, index=False)
+        with storing(file) as tmp: table.to_csv(tmp, index=False)
     _draw(results, picture)
     return f"\nTable: {out}; curves: {picture}" + ("" if checks.empty else f"; checks: {beside}")
 
@@ -607,10 +607,10 @@ def _draw(results, file: Path):
     import matplotlib
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
-    from bioplaus.records import stored
+    from bioplaus.records import storing
     from bioplaus.robustness import curves
     fig = curves(results)
-    with stored(file) as tmp: fig.savefig(tmp, format="png", dpi=110)
+    with storing(file) as tmp: fig.savefig(tmp, format="png", dpi=110)
     plt.close(fig)
 
 # %% ../nbs/90_cli.ipynb #with-options

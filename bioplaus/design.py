@@ -26,7 +26,7 @@ from .mediators import MEDIATORS, known_mediator, mediators
 from .monitors import Collapse, diagnose
 from .network import has_filters, make_network
 from .records import (CannotRead, Corrupt, discard, fingerprint, proof_of, proved, read_csv, read_tensors, say,
-                              state, stored, versions)
+                              state, storing, versions)
 from .shown import image_shape, perturbation
 from .robustness import attack_checks, evenly, middle_size, spread_out
 from .rule import Rule, make_rule
@@ -562,10 +562,10 @@ def _extended(
 def _keep_tables(out: Path, held: _Held, run: Run, fixed: dict):
     "Write a cell's tables into its folder; what says that it is finished comes last."
     for name, table in {"checks": held.checks, "results": held.results}.items():
-        with stored(out / f"{name}.csv") as tmp: table.to_csv(tmp, index=False)
+        with storing(out / f"{name}.csv") as tmp: table.to_csv(tmp, index=False)
     about = {"conditions": fixed | held.made, "seeds": run.rule.net.seeds, "hidden": run.rule.net.hidden,
              "run": proof_of(out / CHECKPOINT), "versions": versions()}
-    with stored(out / "cell.json") as tmp: tmp.write_text(json.dumps(about, indent=1), encoding="utf-8")
+    with storing(out / "cell.json") as tmp: tmp.write_text(json.dumps(about, indent=1), encoding="utf-8")
 
 def _asked_for(study: Study, cell: Cell, held: _Held, wanted: dict) -> tuple:
     "(results, checks) of the study's seeds and conditions, in its order."

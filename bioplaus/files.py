@@ -18,7 +18,7 @@ from .core import (BadInput, as_path, check_memory, choose, file_name, named, nu
 from .cifar import Layout, layout_of, read_cifar
 from .data import (CONDITIONS, MOST_BYTES, Task, _array_in, _classes_of, _labels, _task, _wanted, held_out,
                            is_path, planes, read_arrays)
-from .records import CannotRead, Corrupt, read_bytes, stored
+from .records import CannotRead, Corrupt, read_bytes, storing
 
 # %% ../nbs/08_files.ipynb #place
 @dataclass(frozen=True)
@@ -628,7 +628,7 @@ def save_task(
     arrays: dict = {k: _as_bytes(v) if k[0] == "x" else v.cpu().numpy() for k, v in vars(task).items()
                     if isinstance(v, torch.Tensor)}
     arrays |= {k: np.array(getattr(task, k)) for k in ("classes", "shape", "mean", "std", "name", "fingerprint")}
-    with stored(file) as tmp, open(tmp, "wb") as f: np.savez_compressed(f, **arrays)
+    with storing(file) as tmp, open(tmp, "wb") as f: np.savez_compressed(f, **arrays)
 
 # %% ../nbs/08_files.ipynb #sources
 def with_sources(
@@ -669,7 +669,7 @@ def keep_tasks(
     for name in own.keys() - kept_tasks(folder).keys():
         save_task(replace(own[name], name=name), folder / "tasks" / f"{file_name(name)}.npz")
     for _, file, note in _notes(own, tasks, folder):
-        with stored(file) as tmp: tmp.write_text(note, encoding="utf-8")
+        with storing(file) as tmp: tmp.write_text(note, encoding="utf-8")
 
 # %% ../nbs/08_files.ipynb #notes
 def _notes(own: dict, tasks, folder: Path) -> list[tuple]:

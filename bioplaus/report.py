@@ -33,7 +33,7 @@ from .geometry import pca_picture, tsne
 from .noise import kind_of, perturbation
 from .plots import (activity_histogram, change_maps, cka_heatmap, class_bars, confusion, each_seed,
                             embedding_panels, learning_curves, rdm_strip, robustness, rsa_matrix, weight_images)
-from .records import CannotRead, Corrupt, read_tensors, renewed, state, stored
+from .records import CannotRead, Corrupt, read_tensors, renewed, state, storing
 from .representations import Activities, activities, layer_names, rdm
 from .rule import Rule
 from .similarity import cka_map, rsa, rsa_table
@@ -481,9 +481,9 @@ def _kept(fig: Figure, out: Path, name: str) -> bytes:
     image = _png(fig)
     fig.set_layout_engine("none")  # everything has its place by now
     for kind, (draw, about) in _VECTORS.items():
-        with plt.rc_context({"svg.hashsalt": name}), stored(file.with_name(f"{file.name}.{kind}")) as tmp:
+        with plt.rc_context({"svg.hashsalt": name}), storing(file.with_name(f"{file.name}.{kind}")) as tmp:
             draw(fig)(tmp, metadata=about)
-    with stored(file.with_name(f"{file.name}.png")) as tmp: tmp.write_bytes(image)
+    with storing(file.with_name(f"{file.name}.png")) as tmp: tmp.write_bytes(image)
     return image
 
 def _file_name(text: str) -> str: return file_name(text, 160)
@@ -810,7 +810,7 @@ def write_report(
         page = _page(body, key)
         _refuse_poorer(out / "report.html", page)
         for name, (shown, numbers) in tables.items(): save_table(shown, out / "tables" / _file_name(name), numbers)
-    with stored(out / "report.html") as tmp: tmp.write_text(page, encoding="utf-8")
+    with storing(out / "report.html") as tmp: tmp.write_text(page, encoding="utf-8")
     return out / "report.html"
 
 def _refuse_poorer(page: Path, text: str):

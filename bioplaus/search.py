@@ -16,7 +16,7 @@ import pandas as pd, torch
 from .core import BadInput, as_path, cards, choose, claimed, progress_bar, whole
 from .data import Task, load_task
 from .design import Study, parse_rule
-from .records import Corrupt, fingerprint, proved, read_csv, say, state, stored, versions
+from .records import Corrupt, fingerprint, proved, read_csv, say, state, storing, versions
 from .training import Diverged, OtherSettings, Recipe, code_of, default_lr, differences, fit
 
 # %% ../nbs/63_search.ipynb #search
@@ -217,8 +217,8 @@ def _comparable(about: dict, old: dict) -> tuple[dict, dict]:
 
 def _keep(out: Path, about: dict, trials: pd.DataFrame):
     "Write what the record is of, and the record."
-    with stored(out / "tuning.json") as tmp: tmp.write_text(json.dumps(about, indent=1), encoding="utf-8")
-    with stored(out / "tuning.csv") as tmp: trials.to_csv(tmp, index=False)
+    with storing(out / "tuning.json") as tmp: tmp.write_text(json.dumps(about, indent=1), encoding="utf-8")
+    with storing(out / "tuning.csv") as tmp: trials.to_csv(tmp, index=False)
 
 # %% ../nbs/63_search.ipynb #tune
 def tune(

@@ -22,7 +22,7 @@ from .design import (Cell, Stack, Study, Tables, check_shapes, conditions_of, di
                              run_cell, spans, stack_in, stacks_of, stored_stacks, task_of, trouble_lines)
 from .files import called, check_tasks, keep_tasks, with_sources
 from .records import (Corrupt, checksum, listed, proof_of, proved, read_bytes, read_tensors, say, state,
-                              state_of, stored, versions)
+                              state_of, storing, versions)
 from .trackers import summary_writer
 from .training import OtherSettings, Run, differences, gathered, load_run, say_versions
 from .workers import Lost, NoWorkers, checked_place, spread
@@ -87,7 +87,7 @@ def _claim_folder(study: Study, out: Path) -> dict:
 
 def _write_study(study: Study, out: Path, begun: dict):
     text = json.dumps({"version": __version__, "versions": begun} | asdict(study), indent=1)
-    with stored(out / "study.json") as tmp: tmp.write_text(text, encoding="utf-8")
+    with storing(out / "study.json") as tmp: tmp.write_text(text, encoding="utf-8")
 
 # %% ../nbs/62_study.ipynb #log
 @contextlib.contextmanager
@@ -337,8 +337,8 @@ def _write_outcome(outcome: Outcome, out: Path, begun: dict):
     "CSV for people, parquet of the results for machines; the trained networks under one roof; last, what is shown."
     with claimed(out):
         for name in _TABLES:
-            with stored(out / f"{name}.csv") as tmp: getattr(outcome, name).to_csv(tmp, index=False)
-        with stored(out / "results.parquet") as tmp: outcome.results.to_parquet(tmp, index=False)
+            with storing(out / f"{name}.csv") as tmp: getattr(outcome, name).to_csv(tmp, index=False)
+        with storing(out / "results.parquet") as tmp: outcome.results.to_parquet(tmp, index=False)
         for model in out.glob("cells/*/model.safetensors"):
             _link(model, out / "models" / f"{model.parent.name}.safetensors")
         _write_study(outcome.study, out, begun)

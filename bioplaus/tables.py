@@ -19,7 +19,7 @@ from scipy import special
 from .attacks import failed_checks, red_line
 from .design import trouble_lines
 from .plots import curve
-from .records import stored
+from .records import storing
 from .robustness import area
 from .shown import names_of
 from .stats import Comparison, compare_paired, confidence, corrected, interval
@@ -258,7 +258,7 @@ def save_table(
     named = not isinstance(csv.index, pd.RangeIndex)
     texts = {"csv": csv.to_csv(index=named, float_format="%.8g"), "md": markdown(table), "tex": latex(table)}
     for ending, text in texts.items():
-        with stored(f"{file}.{ending}") as tmp: tmp.write_text(text, encoding="utf-8", newline="\n")
+        with storing(f"{file}.{ending}") as tmp: tmp.write_text(text, encoding="utf-8", newline="\n")
 
 # %% ../nbs/64_tables.ipynb #standings
 def standings(

@@ -27,7 +27,7 @@ from .monitors import Trouble, asked_for, diagnose, exploded
 from .network import TRAINED, make_network
 from .products import Outer, choose_ways, keep_memory, ungraded, wants_rows_outermost
 from .records import (Corrupt, Journal, chained, fingerprint, read_bytes, read_csv, read_journal, read_tensors,
-                              say, state, stored, versions, write_tensors)
+                              say, state, storing, versions, write_tensors)
 from .rule import LOSSES, Rule, Teacher, fill, make_rule, not_taught, teaching, written_out
 from .shown import answering, as_perturbation, places_in_set, shown
 
@@ -404,7 +404,7 @@ def _save_history(run: Run, file: Path):
     "The table of a run that has ended, if it isn't there as it was written."
     text = run.history.to_csv(index=False).encode()
     if state(file) == "whole" and file.read_bytes() == text: return
-    with stored(file) as tmp: tmp.write_bytes(text)
+    with storing(file) as tmp: tmp.write_bytes(text)
 
 # %% ../nbs/22_training.ipynb #read
 def _read(path: Path, alien: type[Exception] = Corrupt) -> tuple[dict, dict[str, Tensor]]:

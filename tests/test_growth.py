@@ -8,7 +8,7 @@ import pytest, torch
 from bioplaus.core import RULES, BadInput, claimed, register
 from bioplaus.data import Task, load_task
 from bioplaus.design import PROVENANCE, Cell, Study
-from bioplaus.records import stored, verify
+from bioplaus.records import storing, verify
 from bioplaus.shown import Perturbation
 from bioplaus.study import compare, load_study, networks_of, plan_study, run_study
 from bioplaus.training import OtherSettings, fit
@@ -261,7 +261,7 @@ def test_other_versions(tmp_path, capsys):
         text = text.replace(f'"torch": "{torch.__version__.split("+")[0]}"', '"torch": "1.0"')
         here = ".".join(map(str, sys.version_info[:2]))
         text = text.replace(f'"{here} ', '"3.1 0')  # of perturbations
-        with stored(file) as tmp: tmp.write_text(text)
+        with storing(file) as tmp: tmp.write_text(text)
     before = {n: c for n, c in contents(tmp_path).items() if n.suffix == ".safetensors" or "results.csv" == n.name}
     capsys.readouterr()
     studied(tmp_path, LARGE)

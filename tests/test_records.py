@@ -12,7 +12,7 @@ from bioplaus.core import BadInput, RunFailed
 from bioplaus.data import load_task
 from bioplaus.design import PROVENANCE, Study
 from bioplaus.network import MLP
-from bioplaus.records import PROOF, CannotRead, Corrupt, Journal, checksum, state_of, stored, verify
+from bioplaus.records import PROOF, CannotRead, Corrupt, Journal, checksum, state_of, storing, verify
 from bioplaus.rule import make_rule
 from bioplaus.study import is_fresh, load_study, run_study
 from bioplaus.training import CHECKPOINT, fit, load_run
@@ -170,9 +170,9 @@ def test_a_changed_digit_of_the_version_is_no_other_version(tmp_path, capsys):
 
 def test_a_lost_file_and_a_changed_proof_are_said_once(tmp_path, capsys):
     for name in "ab":
-        with stored(tmp_path / name) as tmp: tmp.write_text(name)
+        with storing(tmp_path / name) as tmp: tmp.write_text(name)
     def again():
-        with stored(tmp_path / "a") as tmp: tmp.write_text("a")
+        with storing(tmp_path / "a") as tmp: tmp.write_text("a")
         return told(capsys)
     assert not again()
     (tmp_path / "b").unlink()
@@ -251,11 +251,11 @@ def test_other_versions_add_nothing_without_a_word(tmp_path, capsys, monkeypatch
     studied(tmp_path)
     file = tmp_path / "study.json"
     saved = json.loads(file.read_text())
-    with stored(file) as tmp: tmp.write_text(json.dumps(saved | {"versions": saved["versions"] | {"torch": "1.0"}}))
+    with storing(file) as tmp: tmp.write_text(json.dumps(saved | {"versions": saved["versions"] | {"torch": "1.0"}}))
     told(capsys)
     studied(tmp_path, replace(STUDY, rules=("backprop", "fa", "linear")))
     assert any("torch: '1.0' there" in line for line in told(capsys))
-    with stored(file) as tmp: tmp.write_text(json.dumps(saved | {"version": "0.0.1"}))
+    with storing(file) as tmp: tmp.write_text(json.dumps(saved | {"version": "0.0.1"}))
     for call in (studied, load_study):
         with pytest.raises(BadInput, match="bioplaus 0.0.1"): call(tmp_path)
 

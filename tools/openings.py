@@ -17,12 +17,11 @@ from matplotlib.patches import FancyBboxPatch
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from bioplaus.data import load_task
+from bioplaus.data import load_task, stored
 from bioplaus.network import MLP
 from bioplaus.rule import make_rule
 from bioplaus.training import fit
 
-RESULTS = ROOT / "nbs" / "results"
 INK, PALE = "#666666", "#b8b8b8"
 BLUE, RED, GREEN = "#0072B2", "#D55E00", "#009E73"
 STYLE = {"svg.hashsalt": "bioplaus", "svg.fonttype": "path", "font.size": 10, "text.color": INK, "axes.edgecolor": INK,
@@ -145,11 +144,6 @@ def trained(name: str, hidden=(30,), epochs=8, seeds=3, lr=None, **options):
 def one_of_each(task, n=10):
     "The first test image of each class."
     return [task.x_test[(task.y_test == c).nonzero()[0, 0]] for c in range(n)]
-
-
-def stored(name: str) -> pd.DataFrame:
-    "A table of the long runs."
-    return pd.read_csv(RESULTS / f"{name}.csv")
 
 
 # ---------------------------------------------------------------- the rules
@@ -937,7 +931,7 @@ def play():
 @opens("80_bench")
 def bench():
     "From the bench's own record of backprop, relative to one network in plain PyTorch."
-    ax, rows = chart(5.4, 2.2), json.loads((RESULTS / "bench.json").read_text())["rows"]
+    ax, rows = chart(5.4, 2.2), stored("bench")["rows"]
     times = {r["replicas"]: r["times_plain"] for r in rows if r["rule"] == "backprop"}
     for k, (n, faster) in enumerate(times.items()):
         ax.barh(k - 0.19, n, 0.36, color=PALE)
