@@ -1,5 +1,5 @@
 """What may happen to a long run: it is killed, the disk is full, the data are damaged, there is no network."""
-import contextlib, json, os, signal, subprocess, sys, time
+import contextlib, json, os, re, signal, subprocess, sys, time
 from pathlib import Path
 
 import pandas as pd
@@ -110,7 +110,9 @@ def test_workers_end_with_their_study(tmp_path, how):
     assert len(workers) >= 2 and not any(Path("/proc", str(p), "exe").exists() for p in workers)
     if how == signal.SIGKILL: return
     assert study.returncode == 130 and "Traceback" not in err, err
-    assert "interrupted. 0 of 2 cells are finished and kept in" in err and "the same call goes on from there" in err
+    # a worker that starts late lets the other finish its cell
+    assert re.search("interrupted. [01] of 2 cells are finished and kept in", err), err
+    assert "the same call goes on from there" in err
 
 
 def test_who_waits_is_told_for_whom(tmp_path):
@@ -125,7 +127,7 @@ def test_who_waits_is_told_for_whom(tmp_path):
 
 def test_a_study_of_other_cells_is_refused_meanwhile(tmp_path):
     "The one that ends last would leave tables without the cells of the other."
-    first = bioplaus(*STUDY, "--out", tmp_path)
+    first = bioplaus(*REPORTED, "--out", tmp_path)  # long enough for the other to come
     while not (tmp_path / "cells").exists():
         assert first.poll() is None, first.stderr.read()
         time.sleep(0.01)
