@@ -127,14 +127,14 @@ def test_who_waits_is_told_for_whom(tmp_path):
 
 def test_a_study_of_other_cells_is_refused_meanwhile(tmp_path):
     "The one that ends last would leave tables without the cells of the other."
-    first = bioplaus(*REPORTED, "--out", tmp_path)  # long enough for the other to come
+    first = bioplaus(*study_of(epochs=300), "--out", tmp_path)  # long enough for the other to come
     while not (tmp_path / "cells").exists():
         assert first.poll() is None, first.stderr.read()
         time.sleep(0.01)
-    _, err = finished(*study_of("linear"), "--out", tmp_path, code=2)
+    _, err = finished(*study_of("linear", 300), "--out", tmp_path, code=2)
     assert "in use by a study of other rules" in err and f"process {first.pid} on " in err, err
     assert first.wait(300) == 0 and set(pd.read_csv(tmp_path / "results.csv").rule) == {"backprop", "hebb-clamp"}
-    finished(*study_of("backprop,linear"), "--out", tmp_path)  # afterwards it is welcome
+    finished(*study_of("backprop,linear", 300), "--out", tmp_path)  # afterwards it is welcome
     assert set(pd.read_csv(tmp_path / "results.csv").rule) == {"backprop", "linear"}
 
 
