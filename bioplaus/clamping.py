@@ -297,9 +297,9 @@ def check_symmetric(
 ):
     "A `BadInput` if in some layer what comes down doesn't come by the weights that go up."
     for l, layer in enumerate(net.layers[1:], 2):
+        if layer.between or layer.sites > 1: continue  # between layers the way back is autograd's
         W, g = layer.W, stream(0, "symmetry", l)
         r, e = (torch.randn(1, n, generator=g, dtype=torch.float64).to(W) for n in (layer.takes, layer.gives))
-        if layer.between or layer.sites > 1: continue  # between layers the way back is autograd's
         with torch.no_grad():
             seen = layer.see(r.expand(len(W), -1, -1))
             up = ((layer.up(seen.pre) - layer.up(torch.zeros_like(seen.pre))) * e).sum()

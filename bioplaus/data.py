@@ -16,7 +16,7 @@ from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 
-import numpy as np, pandas as pd, torch
+import numpy as np, torch
 from torch import Tensor
 from .core import (BadInput, CannotWrite, RunFailed, TASKS, as_path, check_memory, checked_seed, choose,
                            claimed, named, one_line, pick_device, read_options, real, register_task, say,
@@ -703,8 +703,9 @@ def stored_names() -> list[str]:
 def stored(
     name: str,  # of a table, such as "microcircuit"; `stored_names()` lists them
     **settings, # of pandas' `read_csv`, such as dtype=
-) -> pd.DataFrame | dict:
-    "A table of results that comes with the package; of the benchmark's records, a dictionary."
+):
+    "A pandas table of results that comes with the package; of the benchmark's records, a dictionary."
+    import pandas as pd  # here, for it takes a part of a second, and data can be loaded without
     choose(name, stored_names(), "stored table")
     if (file := _results() / f"{name}.csv").exists(): return pd.read_csv(file, **settings)
     return json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))

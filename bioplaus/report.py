@@ -471,8 +471,7 @@ def _png(fig: Figure) -> bytes:
 
 # %% ../nbs/65_report.ipynb #html-vectors
 # `savefig` would draw twice; and what doesn't belong into a file
-_VECTORS = {"svg": (lambda fig: FigureCanvasSVG(fig).print_svg, {"Date": None}),
-            "pdf": (lambda fig: FigureCanvasPdf(fig).print_pdf, {"CreationDate": None})}
+_VECTORS = {"svg": (FigureCanvasSVG, {"Date": None}), "pdf": (FigureCanvasPdf, {"CreationDate": None})}
 
 def _kept(fig: Figure, out: Path, name: str) -> bytes:
     "The figure as PNG, which is also written to the folder; beside it lie an SVG and a PDF, for papers and slides."
@@ -480,9 +479,9 @@ def _kept(fig: Figure, out: Path, name: str) -> bytes:
     _with_margin(fig)
     image = _png(fig)
     fig.set_layout_engine("none")  # everything has its place by now
-    for kind, (draw, about) in _VECTORS.items():
+    for kind, (canvas, about) in _VECTORS.items():
         with plt.rc_context({"svg.hashsalt": name}), storing(file.with_name(f"{file.name}.{kind}")) as tmp:
-            draw(fig)(tmp, metadata=about)
+            getattr(canvas(fig), f"print_{kind}")(tmp, metadata=about)
     with storing(file.with_name(f"{file.name}.png")) as tmp: tmp.write_bytes(image)
     return image
 

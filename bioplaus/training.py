@@ -575,17 +575,17 @@ def _batches(x: Tensor, y: Tensor, order: Tensor, size: int, outermost=False) ->
             if outermost: xs, ys = xs.transpose(1, 2), ys.transpose(1, 2)
             yield from zip(xs.unbind(), ys.unbind())
 
-# %% ../nbs/22_training.ipynb #compiled
-def _some(x: Tensor, y: Tensor, settings: Settings, outermost: bool) -> tuple[Tensor, Tensor]:
-    "A first batch, as `train_epoch` would hand it over, of images in their order."
-    order = torch.arange(len(y), device=y.device).expand(len(settings.seeds), -1)
-    return next(_batches(x, y, order, settings.batch_size, outermost))
-
 def chosen_products(rule: Rule, rows: int):
     "Let the machine choose how the products of a rule's dense layers, with so many rows, are computed."
     W = rule.net.weights[0]
     if W.is_cpu and W.dtype == torch.float32:
         choose_ways([tuple(layer.W.shape) for layer in rule.layers if isinstance(layer, Dense)], rows)
+
+# %% ../nbs/22_training.ipynb #compiled
+def _some(x: Tensor, y: Tensor, settings: Settings, outermost: bool) -> tuple[Tensor, Tensor]:
+    "A first batch, as `train_epoch` would hand it over, of images in their order."
+    order = torch.arange(len(y), device=y.device).expand(len(settings.seeds), -1)
+    return next(_batches(x, y, order, settings.batch_size, outermost))
 
 def _asked(learn: Callable, xs: Tensor, ys: Tensor) -> list[Tensor]:
     "The changes that a batch asks for; none is made."
@@ -597,9 +597,9 @@ def _compiled(rule: Rule) -> Callable:
     "`rule.learn` by torch.compile, which can't follow views of weights that may still ask for gradients."
     fast, now = torch.compile(rule.learn, dynamic=False), []
     make = torch.compiler.disable(lambda changes: now[-1](changes))  # once: each new one would be compiled for anew
+    asking = [p for p in rule.parameters() if p.requires_grad]
     def learn(xs, ys, step):
         now[:] = [step]
-        asking = [p for p in rule.parameters() if p.requires_grad]
         for p in asking: p.requires_grad_(False)
         try: return fast(xs, ys, make)
         finally:
