@@ -163,8 +163,8 @@ def test_a_growth_that_was_interrupted_goes_on(tmp_path, monkeypatch, workers):
         same(load_study(tmp_path / "cut"), first, check_dtype=False)  # it shows what it showed before
         assert load_study(tmp_path / "cut").study == SMALL and whole(tmp_path / "cut")
 
-    interrupted(design, "stored", 2)   # after checks.csv and before results.csv of the first cell
-    interrupted(design, "stored", 3)   # after results.csv, before cell.json
+    interrupted(design, "storing", 2)   # after checks.csv and before results.csv of the first cell
+    interrupted(design, "storing", 3)   # after results.csv, before cell.json
     interrupted(design, "measure", 2)
     interrupted(training, "_save", 2)  # in the training of a new stack
     interrupted(study, "_write_outcome", 1)

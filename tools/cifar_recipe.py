@@ -98,7 +98,7 @@ def main():
     print(f"{how.rule}, {how.net}: test {mean:.2f}%" + (f" ± {half:.2f}" if len(found) > 1 else ""))
     bar = BARS.get(how.net, 0) if how.rule == "softhebb" else 0
     if mean < bar: print(f"bar {bar}: missed by {bar - mean:.2f}")
-    return mean < bar
+    return int(mean < bar)  # `sys.exit` takes no other number than an `int`
 
 
 if __name__ == "__main__": sys.exit(main())
