@@ -22,7 +22,7 @@ from .core import BadInput, as_path, choose, moved, real, stream, whole
 from .data import checked_labels, checked_pixels, read_arrays, trusted_pixels
 from .products import keep_memory
 from .records import Corrupt, proved, storing
-from .rule import not_taught
+from .rule import ran
 from .sensitivity import RAISED, TARGETED, ascent, input_gradient, lead
 from .shown import NORMS, PERTURBATIONS, Perturbation, answering, image_shape, names_of, perturbation, shown
 
@@ -716,8 +716,8 @@ def make_adversarial(
     if not isinstance(attack, Perturbation) or attack.kind != "attack":
         known = ", ".join(names_of("attack"))
         raise BadInput(f"an adversarial test set needs an attack, one of {known}; {attack} was given.")
-    if not hasattr(run, "rule"): raise not_taught(run, "make_adversarial", "a run of fit")
-    rule, seeds = run.rule, run.rule.net.seeds
+    rule = ran(run, "make_adversarial").rule
+    seeds = rule.net.seeds
     network = seeds[0] if network is None else network
     if network not in seeds: raise BadInput(f"the run has no network of seed {network}; it has {seeds}.")
     attack = replace(attack, early=False) if isinstance(attack, PGD) else attack

@@ -29,7 +29,7 @@ from .core import BadInput, cards, choose, moved, progress_bar, read_options, wh
 from .data import Task, _torchvision_datasets, load_task
 from .network import MLP
 from .products import WAYS, only_bmm, processor, ways_here
-from .rule import Rule, channelwise, make_rule
+from .rule import Rule, channelwise, make_rule, teaching
 from .training import Recipe, checked_settings, fit, make_optimizer, stepper, train_epoch
 
 # %% ../nbs/80_bench.ipynb #turns
@@ -317,6 +317,7 @@ def step_bytes(job: Callable) -> int:
 
 def memory(rule: Rule, task: Task, batch_size: int) -> dict:
     "MB that the stack needs in a step, and the share of them that is overhead."
+    rule = teaching(rule, "memory")
     job, held = stacked_epoch(rule, shortened(task, batch_size), batch_size), held_bytes(rule, batch_size)
     job()  # a first step may do more
     gradients = 4 * sum(p.grad.numel() for p in rule.parameters() if p.grad is not None)

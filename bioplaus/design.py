@@ -19,7 +19,7 @@ import pandas as pd, torch
 from . import __version__
 from .attacks import blind_share
 from .core import (MOST_SEEDS, RULES, BadInput, RunFailed, cards, checked_seed, choose, file_name,
-                           progress_bar, read_options, whole)
+                           progress_bar, read_options, shown_short, whole)
 from .data import Task, load_task
 from .files import called, kept_tasks
 from .mediators import MEDIATORS, known_mediator, mediators
@@ -38,6 +38,8 @@ def parse_rule(
     spec: str, # "name" or "name:option=value,..."
 ) -> tuple[str, dict]:
     "(name, options) of a rule, the name checked."
+    if not isinstance(spec, str):
+        raise BadInput(f"a rule is given by its name, such as 'backprop'; {shown_short(spec)} was given.")
     name, _, options = spec.partition(":")
     if name not in RULES.lost: choose(name, cards(), "rule")  # whoever makes a lost one is told why
     return name, read_options(options)

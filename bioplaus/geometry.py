@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from .core import BadInput, choose, real, whole
 from .representations import _finite, _same_length, activities, centred, differences, group_sums, unvaried
+from .rule import ran
 
 # %% ../nbs/52_geometry.ipynb #contrast
 def _classes(labels: Tensor, a: Tensor) -> tuple[Tensor, int]:
@@ -129,7 +130,7 @@ class Geometry:
 
     def __call__(self, run) -> dict[str, Tensor]:
         found = {}
-        x = self.x.to(run.rule.net.weights[0].device)
+        x = self.x.to(ran(run, "Geometry").rule.net.weights[0].device)
         for l, a in enumerate(list(activities(run.rule, x).values())[1:], 1):
             fine = a.isfinite().all(-1).all(-1)
             fine &= ~unvaried(a).flatten(1).all(-1)

@@ -17,7 +17,7 @@ from .core import SIDE, BadInput, moved, say as beside_bars
 from .data import Task
 from .hebbian import effective_rank
 from .layers import Activation
-from .rule import Rule, not_taught
+from .rule import Rule, ran, teaching
 
 # %% ../nbs/21_monitors.ipynb #measures
 def saturated(
@@ -113,7 +113,7 @@ class OfRun:
 
     def __call__(self, run):
         if self._run is None or self._run() is not run:
-            self._run = weakref.ref(run)
+            self._run = weakref.ref(ran(run, type(self).__name__))
             self.begin(run)
         return self.after_epoch(run)
 
@@ -198,7 +198,7 @@ def asked_for(
     y: Tensor, # (N,)
 ) -> list:     # (S, out, in) of each layer; None where it is frozen
     "The changes of weights that this batch asks for. `rule` stays as it is."
-    rule = copy.deepcopy(rule)
+    rule = copy.deepcopy(teaching(rule, "asked_for"))
     for W in rule.net.weights: W.grad = None
     rule(x, y)
     return [W.grad if W.grad is None else -W.grad for W in rule.net.weights]
@@ -355,8 +355,7 @@ def diagnose(
     images: int = 300,  # how many validation images are looked at, if there is a network at chance
 ) -> list[Trouble]:
     "What keeps networks of `run` from learning; an empty list if nothing does. See the table above."
-    if not hasattr(run, "rule"): raise not_taught(run, "diagnose", "a run of fit")
-    if run.epoch < 1: return []
+    if ran(run, "diagnose").epoch < 1: return []
     seen = _seen(run, task)
     if seen["chance"].any(): seen |= _probed(run, task, images)
     rest, found = torch.ones_like(seen["chance"]), []

@@ -35,7 +35,7 @@ from .plots import (activity_histogram, change_maps, cka_heatmap, class_bars, co
                             embedding_panels, learning_curves, rdm_strip, robustness, rsa_matrix, weight_images)
 from .records import CannotRead, Corrupt, read_tensors, renewed, state, storing
 from .representations import Activities, activities, layer_names, rdm
-from .rule import Rule
+from .rule import Rule, ran
 from .similarity import cka_map, rsa, rsa_table
 from .stats import interval
 from .study import Outcome, Study, load_study, made_from, networks_of
@@ -272,7 +272,8 @@ def first_weights(
     "The first seed's first layer (units, pixels), before and after training and the difference, by rule and stage."
     found = {}
     for rule, run in runs.items():
-        before, after = (r.net.weights[0][0].detach() for r in (run.untrained(task.x_train), run.rule))
+        start = ran(run, "first_weights").untrained(task.x_train)
+        before, after = (r.net.weights[0][0].detach() for r in (start, run.rule))
         found |= {f"{rule}\nbefore": before, f"{rule}\nafter": after, f"{rule}\nchange": after - before}
     return found
 
@@ -355,7 +356,7 @@ def updates(
     "How good each rule's updates are, before and after training."
     rows = []
     for rule, run in runs.items():
-        size = max(1, min(run.config["fit"]["batch_size"], len(task.y_train) // batches))
+        size = max(1, min(ran(run, "updates").config["fit"]["batch_size"], len(task.y_train) // batches))
         given = mini_batches(task.x_train, task.y_train, batches, size)
         rows += [{"rule": rule} | row for row in _updates_of(run, task, given)]
     return pd.DataFrame(rows)

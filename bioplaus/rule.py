@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LOSSES', 'INPUTS', 'Phase', 'delta_v', 'delta_r', 'Delta', 'finished', 'one_hot', 'Loss', 'Free', 'send_down',
            'Backprop', 'Readout', 'Counting', 'Teacher', 'sight', 'looked_up', 'written_out', 'fill', 'normalised',
-           'channelwise', 'Rule', 'make_rule', 'backprop', 'not_taught', 'teaching', 'register', 'rules']
+           'channelwise', 'Rule', 'make_rule', 'backprop', 'not_taught', 'teaching', 'ran', 'register', 'rules']
 
 # %% ../nbs/05_rule.ipynb #imports
 import copy, inspect, numbers, typing
@@ -417,6 +417,14 @@ _SEVERAL = ("this rule makes several weight steps on a batch, so its gradients c
             "once: give rule(x, y, apply=...) a function of {parameter: change} that makes each step, or train it with "
             "fit.")
 
+# %% ../nbs/05_rule.ipynb #teachable
+def _teachable(net: Network) -> Network:
+    "The network; a `BadInput` says what can be done with any other."
+    if hasattr(net, "replicas"): return net
+    raise BadInput("a rule teaches networks of this package, such as MLP((784, 100, 10)); "
+                   f"{type(net).__name__} was given. A PyTorch module that is trained can be set beside rules: "
+                   "bioplaus.wrap.wrap(module).")
+
 # %% ../nbs/05_rule.ipynb #rule
 class Rule(_Steps):
     "A network that learns: `teacher` × `plasticity`. Called with pixels and labels it fills gradients, returns logits."
@@ -433,7 +441,7 @@ class Rule(_Steps):
         lr: tuple | None = None,  # (hidden, output) learning rates in place of the card's; None for one that stays
     ):
         super().__init__()
-        self.net, self.teacher, self.learns_bias = net, teacher, bias and net.bias
+        self.net, self.teacher, self.learns_bias = _teachable(net), teacher, bias and net.bias
         self.output = ACTIVATIONS[choose(output, ("identity", "softmax"), "output activity")]
         self.plasticity = _per_layer(plasticity, net.depth)
         self.bias_plasticity = [copy.deepcopy(p) for p in self.plasticity]
@@ -475,11 +483,7 @@ def make_rule(
     **options,  # the rule's own options
 ) -> Rule:
     "The rule `name` on `net`."
-    if not hasattr(net, "replicas"):
-        raise BadInput("a rule teaches networks of this package, such as MLP((784, 100, 10)); "
-                       f"{type(net).__name__} was given. A PyTorch module that is trained can be set beside rules: "
-                       "bioplaus.wrap.wrap(module).")
-    factory = find_rule(name)
+    factory, net = find_rule(name), _teachable(net)
     known = dict(list(inspect.signature(factory).parameters.items())[1:])
     for o, value in options.items():
         if not known:
@@ -513,6 +517,14 @@ def teaching(
     rule = model.rule if hasattr(model, "history") and hasattr(model, "rule") else model
     if hasattr(rule, "plasticity"): return rule
     raise not_taught(model, what)
+
+def ran(
+    run,       # of `fit`
+    what: str, # wants to know how it went
+):
+    "The run; a `BadInput` if it is anything else."
+    if hasattr(run, "history") and hasattr(run, "rule"): return run
+    raise not_taught(run, what, "a run of fit")
 
 # %% ../nbs/05_rule.ipynb #moved
 __getattr__ = moved("bioplaus.rule", {"what_it_sees": "locality", "check_locality": "locality", "normal": "core"})

@@ -15,6 +15,7 @@ import pandas as pd
 from .core import BadInput, file_name, one_line
 from .monitors import OfRun
 from .records import say
+from .rule import ran
 from .training import CHECKPOINT, Run, StopTraining
 
 # %% ../nbs/26_trackers.ipynb #guest
@@ -86,7 +87,7 @@ def settings_of(
     "All settings of a run, flat."
     flat = lambda some, path="": {k: v for name, value in some.items() for k, v in (
         flat(value, f"{path}{name}.") if isinstance(value, dict) else {path + name: value}).items()}
-    return flat(run.config)
+    return flat(ran(run, "settings_of").config)
 
 def identity(
     run: Run,

@@ -28,7 +28,7 @@ from .network import TRAINED, make_network
 from .products import Outer, choose_ways, keep_memory, ungraded, wants_rows_outermost
 from .records import (Corrupt, Journal, chained, fingerprint, read_bytes, read_csv, read_journal, read_tensors,
                               say, state, storing, versions, write_tensors)
-from .rule import LOSSES, Rule, Teacher, fill, make_rule, not_taught, teaching, written_out
+from .rule import LOSSES, Rule, Teacher, fill, make_rule, ran, teaching, written_out
 from .shown import answering, as_perturbation, places_in_set, shown
 
 # %% ../nbs/22_training.ipynb #piece
@@ -379,8 +379,7 @@ def save_model(
     journal: Journal | None = None, # where the history is kept; None: in this file
 ):
     "Write the networks of `run`, whatever the rule remembers, the history and the settings to one file."
-    if not hasattr(run, "rule"): raise not_taught(run, "save_model", "a run of fit")
-    tensors = {f"rule.{_plain(k)}": v for k, v in run.rule.state_dict().items()} | (state or {})
+    tensors = {f"rule.{_plain(k)}": v for k, v in ran(run, "save_model").rule.state_dict().items()} | (state or {})
     head = {"config": json.dumps(run.config), "epoch": str(run.epoch), "stopped": str(run.stopped)}
     if journal is None: head["history"] = run.history.to_csv(index=False)
     else: head |= {"history": "", "rows": str(len(run.history)), "chain": journal.chain}

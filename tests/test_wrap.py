@@ -4,13 +4,14 @@ import importlib
 import pytest, torch
 from torch import nn
 
-from bioplaus import (attacks, feedback, locality, loops, mediators, monitors, noise, play, representations, robustness,
-                      sensitivity, shown, study, training, updates, widgets)
+from bioplaus import (attacks, bench, feedback, geometry, locality, loops, mediators, monitors, noise, play, report,
+                      representations, robustness, search, sensitivity, shown, study, trackers, training, updates,
+                      widgets)
 from bioplaus.attacks import FGSM, PGD, Square
 from bioplaus.core import BadInput, stream
 from bioplaus.data import load_task
 from bioplaus.network import MLP
-from bioplaus.rule import make_rule
+from bioplaus.rule import Backprop, Delta, Rule, make_rule
 from bioplaus.training import evaluate, fit
 from bioplaus.wrap import to_onnx, to_torch, wrap
 
@@ -109,11 +110,16 @@ def test_what_is_about_teaching_says_so_of_what_nobody_teaches(module, task):
              lambda m: locality.what_it_sees(m), lambda m: feedback.alignment(m), lambda m: loops.unroll(m, x),
              lambda m: loops.Decoders(m, x), lambda m: loops.Disturbance(m, 0.1), lambda m: monitors.diagnose(m, task),
              lambda m: attacks.make_adversarial(m, x, y), lambda m: play.export(m, "mine"),
-             lambda m: play.gain(m, x, y)]
+             lambda m: play.gain(m, x, y), lambda m: bench.memory(m, task, 8), lambda m: monitors.asked_for(m, x, y),
+             lambda m: report.updates(task, {"mine": m}), lambda m: report.first_weights(task, {"mine": m}),
+             lambda m: monitors.Collapse(x)(m), lambda m: geometry.Geometry(x, y)(m),
+             lambda m: trackers.settings_of(m)]
     for call in calls:
         with pytest.raises(BadInput, match=r"teaches.*bioplaus\.wrap\.wrap\("): call(module)
         with pytest.raises(BadInput, match=r"teaches.*robustness_suite"): call(wrap(module, shape=(8, 8)))
-    with pytest.raises(BadInput, match=r"bioplaus\.wrap\.wrap\("): make_rule("backprop", module)
+    for make in (lambda: make_rule("backprop", module), lambda: Rule(module, Backprop(), Delta())):
+        with pytest.raises(BadInput, match=r"bioplaus\.wrap\.wrap\("): make()
+    with pytest.raises(BadInput, match="a rule is given by its name"): search.search_lr(module, task, [0.1])
     with pytest.raises(BadInput, match="wrap\\(module\\)"): study.compare(["backprop", module], task)
     rule = make_rule("fa", MLP((64, 12, 10)))
     run = fit(rule, task, epochs=1, progress=False)
