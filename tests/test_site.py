@@ -159,6 +159,14 @@ def browser():
         b.close()
 
 
+@pytest.fixture(scope="session")
+def axe():
+    "axe-core, fetched once through npm, as KaTeX is."
+    if not shutil.which("npm"): pytest.skip("no npm on this machine")
+    from tools.docs import npm_package
+    return (npm_package("axe-core", "4.14.1") / "axe.min.js").read_text(encoding="utf-8")
+
+
 def opened(browser, url, width):
     "A page at that width, and lists of what it asked for elsewhere and of what it complained about."
     tab, strange, complaints = browser.new_page(viewport={"width": width, "height": 900}), [], []
@@ -217,19 +225,39 @@ CUT_OFF = """() => {
 }"""
 
 
-@pytest.mark.parametrize("width", [1200, 390])
+def looked_at(tab, page, theme, width):
+    "What must be right on every page, on every screen and by day as by night."
+    wide = tab.evaluate("document.documentElement.scrollWidth")
+    assert wide <= width, f"{theme}: the page is wider than {width} px"
+    assert not tab.evaluate(CUT_OFF), (theme, width)
+    assert tab.evaluate(CONTRAST) >= 4.5, f"{theme}: linked code can't be read"
+    assert tab.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)"), theme
+    assert tab.locator(".katex-display").count() >= formulas(page)
+    assert tab.locator(UNDRAWN).count() == 0, theme
+
+
+def accessible(tab, theme, only):
+    "No serious fault that axe-core finds, by all of its rules or by some."
+    found = tab.evaluate("only => axe.run(document, {resultTypes: ['violations'], ...only})", only)["violations"]
+    grave = [v for v in found if v["impact"] in ("serious", "critical")]
+    faults = {v["id"]: [n["html"][:120] for n in v["nodes"]][:4] for v in grave}
+    assert not faults, f"{theme}: {faults}"
+
+
 @everywhere
-def test_in_a_browser(page, width, browser, address):
-    tab, strange, complaints = opened(browser, address + page.relative_to(DOCS).as_posix(), width)
-    for theme in ("light", "dark"):
-        wide = tab.evaluate("document.documentElement.scrollWidth")
-        assert wide <= width, f"{theme}: the page is wider than {width} px"
-        assert not tab.evaluate(CUT_OFF), theme
-        assert tab.evaluate(CONTRAST) >= 4.5, f"{theme}: linked code can't be read"
-        assert tab.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)"), theme
-        assert tab.locator(".katex-display").count() >= formulas(page)
-        assert tab.locator(UNDRAWN).count() == 0, theme
-        if theme == "light": toggle(tab)
+def test_in_a_browser(page, browser, axe, address):
+    "Opened on a phone, by day and by night; then in a wide window, which is no other page: so it is loaded once."
+    tab, strange, complaints = opened(browser, address + page.relative_to(DOCS).as_posix(), 390)
+    looked_at(tab, page, "light", 390)
+    toggle(tab)
+    looked_at(tab, page, "dark", 390)
+    tab.set_viewport_size({"width": 1200, "height": 900})
+    looked_at(tab, page, "dark", 1200)
+    tab.evaluate(axe)
+    accessible(tab, "dark", {})
+    toggle(tab)
+    looked_at(tab, page, "light", 1200)
+    accessible(tab, "light", {"runOnly": ["color-contrast"]})  # nothing else depends on the theme
     assert not strange and not complaints
     tab.close()
 
@@ -366,27 +394,6 @@ def test_answers_are_folded_and_open_from_the_keyboard(browser, address):
     assert answer.is_visible() and folded.first.locator(".katex").count()
     tab.emulate_media(media="print")  # on paper all are open
     assert folded.nth(1).locator("p").first.evaluate("e => e.getBoundingClientRect().height") > 0
-    tab.close()
-
-
-@pytest.fixture(scope="session")
-def axe():
-    "axe-core, fetched once through npm, as KaTeX is."
-    if not shutil.which("npm"): pytest.skip("no npm on this machine")
-    from tools.docs import npm_package
-    return (npm_package("axe-core", "4.14.1") / "axe.min.js").read_text(encoding="utf-8")
-
-
-@everywhere
-def test_no_serious_accessibility_fault(page, browser, axe, address):
-    tab, *_ = opened(browser, address + page.relative_to(DOCS).as_posix(), 1200)
-    tab.evaluate(axe)
-    for theme in ("light", "dark"):
-        found = tab.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
-        grave = [v for v in found if v["impact"] in ("serious", "critical")]
-        faults = {v["id"]: [n["html"][:120] for n in v["nodes"]][:4] for v in grave}
-        assert not faults, f"{theme}: {faults}"
-        if theme == "light": toggle(tab)
     tab.close()
 
 
