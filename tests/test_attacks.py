@@ -25,6 +25,10 @@ def rule(request, task):
     return fit(fresh, task, epochs=4, lr=0.2, progress=False).rule
 
 
+# AutoAttack takes its time: on the other kind of units once a week
+slowly = pytest.mark.parametrize("rule", ["relu", pytest.param("sigmoid", marks=pytest.mark.weekly)], indirect=True)
+
+
 @pytest.fixture(autouse=True)
 def seed(): torch.manual_seed(0)
 
@@ -101,6 +105,7 @@ def autoattack(rule, x, y, eps, queries=200, s=1, **settings):
     return attack.run_standard_evaluation(x.view(-1, *PIXELS), y, batch_size=len(x))[0].flatten(1)
 
 
+@slowly
 def test_square_leaves_about_what_autoattacks_leaves(rule, task):
     "Theirs sets the same square in a whole batch, ours another in each image: with few queries ours is a bit better."
     x, y = task.x_test[:1000], task.y_test[:1000]
@@ -110,6 +115,7 @@ def test_square_leaves_about_what_autoattacks_leaves(rule, task):
     assert -0.04 <= ours - theirs <= 0.01, (ours, theirs)
 
 
+@slowly
 @pytest.mark.parametrize("loss, theirs, restarts", [("cross-entropy", "apgd-ce", 1), ("dlr", "apgd-dlr", 1),
                                                     ("dlr-target", "apgd-t", 9)])
 def test_adaptive_steps_leave_what_autoattacks_leave(rule, task, loss, theirs, restarts):
@@ -119,6 +125,7 @@ def test_adaptive_steps_leave_what_autoattacks_leave(rule, task, loss, theirs, r
     assert abs(ours - robust(rule, autoattack(rule, x, y, eps, version="custom", attacks=[theirs]), y)) <= 0.015
 
 
+@slowly
 def test_the_worst_case_is_as_bad_as_autoattacks(rule, task):
     "Of the images that survive our worst case, AutoAttack takes no more than half a percent of all."
     x, y, eps = task.x_test[:N], task.y_test[:N], 0.1
@@ -128,7 +135,7 @@ def test_the_worst_case_is_as_bad_as_autoattacks(rule, task):
     assert (1 - theirs) * right.sum() <= 0.005 * N
 
 
-@pytest.mark.parametrize("act", ["relu", pytest.param("tanh", marks=pytest.mark.weekly)])
+@pytest.mark.parametrize("act", [pytest.param(a, marks=pytest.mark.weekly) for a in ("relu", "tanh")])
 def test_the_worst_case_of_small_networks_is_as_bad_as_autoattacks(task, act):
     "Plain PGD leaves 1 to 2 points more. The same bound, as a mean over networks: one may be a lucky image off."
     fresh = make_rule("backprop", MLP((784, 37, 19, 10), act=act, replicas=3))
@@ -141,6 +148,7 @@ def test_the_worst_case_of_small_networks_is_as_bad_as_autoattacks(task, act):
     assert max(more) <= 0.01 and sum(more) / 3 <= 0.005, more
 
 
+@slowly
 def test_the_smallest_fooling_step_is_no_larger_than_what_minimum_norm_attacks_find(rule, task):
     "Of foolbox's DDN and FMN: medians agree, and every image that they fool, ours does, with a step about as large."
     fb = pytest.importorskip("foolbox")

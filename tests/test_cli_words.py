@@ -42,7 +42,8 @@ def test_every_word_works_on_every_command(words, tmp_path):
     trained = json.loads(command("train", "backprop", *same, "--json").splitlines()[-1])
     assert trained["sizes"] == [64, 5, 3] and trained["task"] == "digits"
     assert "backprop" in command("search", "backprop", *same, "--out", tmp_path / "rates")
-    command("study", "--rule", "backprop", *same, "--perturbations", "gaussian:1/10", "--out", tmp_path / "s")
+    command("study", "--rule", "backprop", *same, "--perturbations", "gaussian:1/10", "--no-report", "--out",
+            tmp_path / "s")
     settings = json.loads((tmp_path / "s" / "study.json").read_text())
     assert settings["hidden"] == [5] and settings["tasks"] == ["digits"]
 

@@ -349,7 +349,7 @@ def test_a_folder_laid_out_as_cifar(binary, tmp_path, capsys):
     assert load(tmp_path / "c.tar.gz").fingerprint == task.fingerprint
 
 
-@pytest.mark.parametrize("more", [[], ["--random"]])
+@pytest.mark.parametrize("more", [[], pytest.param(["--random"], marks=pytest.mark.weekly)])
 def test_the_recipe_for_cifar_runs_and_goes_on(more, tmp_path):
     "On a made-up set: each seed is computed once, and a whole stack that misses its bar says so."
     script, net = Path(__file__).parent.parent / "tools" / "cifar_recipe.py", "triangle norm c4k5r2 pow0.7 avg8"

@@ -38,7 +38,8 @@ def test_an_option_is_refused_or_gives_finite_changes(name):
             assert all(g.isfinite().all() for g in grads), f"{given} gives no finite change"
 
 
-@pytest.mark.parametrize("rule", ["backprop", "fa", "softhebb", "dfc-ssa"])
+@pytest.mark.parametrize("rule", ["backprop", "dfc-ssa", *(pytest.param(r, marks=pytest.mark.weekly) for r in
+                                                           ("fa", "softhebb"))])
 def test_adam_takes_its_own_rate(rule):
     "Under Adam, a rate for SGD cost these rules up to 58 points."
     how = dict(seeds=2, epochs=3, progress=False, perturbations=[])
