@@ -292,7 +292,7 @@ def confusion(
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for i, j in np.argwhere(shares >= 0.005) if numbers else []:
         colour = "white" if shares[i, j] > 0.5 else "black"
-        ax.text(j, i, f"{100 * shares[i, j]:.0f}", ha="center", va="center", fontsize=6, color=colour)
+        ax.text(j, i, f"{100 * shares[i, j]:.0f}", ha="center", va="center", fontsize=6.5, color=colour)
     ax.set(xticks=places, xticklabels=shown, yticks=places, yticklabels=shown)
     ax.set(xlabel="answer", ylabel="true class", title=plain(title))
     return ax
@@ -347,12 +347,12 @@ def _draw_rdm(d: np.ndarray, labels: np.ndarray, top: float, ax: Axes):
     some, shown = ticks(kinds)
     places = (starts + (counts - 1) / 2)[some]
     ax.set(xticks=places, yticks=places, xticklabels=shown, yticklabels=shown)
-    ax.tick_params(length=0, labelsize=5, pad=1)
+    ax.tick_params(length=0, labelsize=6.5, pad=1)
     return ax.imshow(d[np.ix_(order, order)], cmap="viridis", vmin=0, vmax=top, interpolation="nearest")
 
 def _not_defined(ax: Axes):
     ax.set(xticks=[], yticks=[])
-    ax.text(0.5, 0.5, "not defined", ha="center", fontsize=7, transform=ax.transAxes)
+    ax.text(0.5, 0.5, "not defined", ha="center", fontsize=8, transform=ax.transAxes)
 
 # %% ../nbs/31_plots.ipynb #rsa-matrix
 def rsa_matrix(
@@ -368,7 +368,7 @@ def rsa_matrix(
     for i, j, r in pairs:
         colour = "black" if r.similarity > 0.55 else "white"
         for row, column in {(i, j), (j, i)}:
-            ax.text(column, row, _similarity_text(r), ha="center", va="center", fontsize=7, color=colour)
+            ax.text(column, row, _similarity_text(r), ha="center", va="center", fontsize=8, color=colour)
     shown = [*map(plain, names)]
     ax.set(xticks=range(len(names)), xticklabels=shown, yticks=range(len(names)), yticklabels=shown)
     ax.tick_params(length=0)
@@ -399,7 +399,7 @@ def number_map(
         text, dark = "–", False
         if np.isfinite(v):
             text, dark = f"{v:.{digits}f}", np.dot(image.cmap(image.norm(v))[:3], (0.3, 0.6, 0.1)) < 0.5
-        ax.text(j, i, text, ha="center", va="center", fontsize=7, color="white" if dark else "black")
+        ax.text(j, i, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
     ax.set(xticks=range(values.shape[1]), xticklabels=map(plain, values.columns))
     ax.set(yticks=range(len(values)), yticklabels=map(plain, values.index))
     return ax
@@ -433,8 +433,8 @@ def embedding_panels(
         for ax, p in zip(row, line.values()): _draw_embedding(p, labels, names, ax)
         row[0].set_ylabel(label_of(rule), fontsize=9, color=style_of(rule)["color"])
     for ax, column in zip(axes[0], next(iter(pictures.values()))): ax.set_title(plain(column), fontsize=9)
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center", fontsize=7, markerscale=2,
-               title="class", title_fontsize=7, ncols=-(-len(np.unique(labels)) // 20))
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center", fontsize=8, markerscale=2,
+               title="class", title_fontsize=8, ncols=-(-len(np.unique(labels)) // 20))
     return axes
 
 def _draw_embedding(p, labels: np.ndarray, names, ax: Axes):

@@ -237,7 +237,7 @@ def _rdms_under(rdms: dict[str, dict], clean: str, others: list[str], labels) ->
     for line, row in zip(rdms.values(), axes):
         for c, ax in zip(others, row[1:]):
             like = _defined(rsa, line[clean], line[c]) if c in line else None
-            if like is not None: ax.set_xlabel("ρ to clean " + _plain(like.diagonal()), fontsize=7)
+            if like is not None: ax.set_xlabel("ρ to clean " + _plain(like.diagonal()), fontsize=8)
     return axes[0, 0].figure
 
 # %% ../nbs/65_report.ipynb #planes

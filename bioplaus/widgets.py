@@ -123,7 +123,7 @@ class explore_rule(Panel):
         self.history = pd.concat([self.history, run.history.assign(rule=name)])
         self.said.value = f"{name}: validation accuracy {run.final.valid_accuracy.mean():.3f}"
         fig, ax = plt.subplots(figsize=(6, 3))
-        learning_curves(self.history, ax=ax).legend(fontsize=7)
+        learning_curves(self.history, ax=ax).legend(fontsize=8)
         self.draw(fig)
 
 # %% ../nbs/70_widgets.ipynb #rule-controls
