@@ -15,6 +15,7 @@ from bioplaus.play import explorer, export
 from bioplaus.rule import make_rule
 from bioplaus.shown import fact, known, names_of, perturbation, shown
 from bioplaus.training import evaluate, fit
+from short import short
 
 SHAPE = (3, 10, 12)
 
@@ -42,7 +43,7 @@ def level(name):
 @pytest.mark.parametrize("name", known())
 def test_every_perturbation(name, task, rule):
     "The shape is kept and [0, 1], the numbers are the seed's and the image's, whatever else is in the batch."
-    p = Square(0.1, 20, shape=SHAPE) if name == "square" else perturbation(f"{name}:{level(name)}", SHAPE)
+    p = short(perturbation(f"{name}:{level(name)}", SHAPE))
     x, y = task.x_test[:12], task.y_test[:12]
     who, seen = shown(rule, x, y, p, 3)
     assert seen.shape[-2:] == x.shape and seen.dtype == x.dtype and 0 <= seen.min() and seen.max() <= 1
@@ -179,6 +180,7 @@ def test_the_explorer_keeps_colours(task):
     assert len(base64.b64decode(game.data["images"][0])) == 192
 
 
+@pytest.mark.usefixtures("png_alone")
 def test_a_study_with_its_report(task, tmp_path):
     "Noise, attacks, their checks, updates, mediators; every picture of the report is there."
     from bioplaus.report import write_report

@@ -16,6 +16,7 @@ from bioplaus.rule import make_rule
 from bioplaus.shown import known, perturbation
 from bioplaus.training import Recipe, checked_settings, evaluate, fit, make_optimizer, stepper, train_epoch
 from elsewhere import DEVICE, Elsewhere, Mixed, StandIn, here
+from short import short
 from torch.testing import assert_close
 
 RULES = [n for n, c in cards().items() if c.module.startswith("bioplaus.")]
@@ -140,5 +141,5 @@ def test_a_measure_is_elsewhere_what_it_is_here(name, both, task):
 
 @pytest.mark.parametrize("name", sorted(known()))
 def test_a_perturbation_is_elsewhere_what_it_is_here(name, both, task):
-    def loss(run, x, y): return evaluate(run.rule, x[:20], y[:20], perturbation(name, (8, 8)))["loss"]
+    def loss(run, x, y): return evaluate(run.rule, x[:20], y[:20], short(perturbation(name, (8, 8))))["loss"]
     assert_close(*on_each(both, task, loss), rtol=1e-3, atol=1e-3, equal_nan=True)

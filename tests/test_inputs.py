@@ -48,6 +48,7 @@ def odd_rules():
     for n in names: RULES.loaded.pop(n, None)
 
 
+@pytest.mark.usefixtures("png_alone")
 def test_a_name_is_a_name(odd_rules, tmp_path):
     "Also in tables that are read back, in figures and in names of files."
     task = Task.from_tensors(X[:300], Y[:300], X[300:400], Y[300:400], name="NA", device="cpu")
@@ -70,6 +71,7 @@ def test_names_of_files_are_bounded():
     assert file_name("a/b") != "a/b" and file_name("...") and file_name("🙂")
 
 
+@pytest.mark.usefixtures("png_alone")
 def test_a_thousand_classes(tmp_path):
     "A study and its report, which shows some of them."
     torch.manual_seed(0)
@@ -155,6 +157,7 @@ def test_nobody_hears(stream, monkeypatch, digits, tmp_path):
     assert run.epoch == 1 and load_run(tmp_path).epoch == 1
 
 
+@pytest.mark.usefixtures("png_alone")
 def test_one_unit(tmp_path):
     "A hidden layer of one unit has no t-SNE; its report is written all the same."
     with contextlib.redirect_stderr(io.StringIO()):

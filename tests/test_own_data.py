@@ -122,6 +122,7 @@ def test_a_task_comes_back_from_its_file(named, tmp_path):
 def quiet(): return contextlib.redirect_stderr(io.StringIO())
 
 
+@pytest.mark.usefixtures("png_alone")
 def test_a_study_finds_its_data_again(tmp_path, monkeypatch):
     "With two workers, on a restart, from elsewhere, after a move; and notices when they have changed."
     monkeypatch.chdir(tmp_path)
@@ -144,6 +145,7 @@ def test_a_study_finds_its_data_again(tmp_path, monkeypatch):
     assert Path("s/report.html").read_text() == page
 
 
+@pytest.mark.usefixtures("png_alone")
 def test_a_study_keeps_data_from_memory(tmp_path):
     task = Task.from_tensors(X, Y, name="NA", device="cpu")
     with quiet(): found = compare(["backprop"], task, out=tmp_path, **HOW)
@@ -394,6 +396,7 @@ def test_a_pickle_that_calls_something_is_not_run(tmp_path):
     assert not (tmp_path / "sprung").exists()
 
 
+@pytest.mark.usefixtures("png_alone")
 def test_features_get_a_word_before_training(tmp_path):
     "What needs rows and columns is refused at once, by the study and by a run."
     x = np.random.default_rng(0).random((60, 13))

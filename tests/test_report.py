@@ -1,5 +1,5 @@
 """The report of a small study: in a browser without a network, and its tables in other people's programs."""
-import csv, html, json, re, shutil, subprocess
+import csv, html, itertools, json, re, shutil, subprocess
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -63,10 +63,9 @@ CUT_OFF = """() => {
 }"""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1200, 390, 320])
-def test_in_a_browser(page, width, scheme, browser):
-    tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+def test_in_a_browser(page, browser):
+    "Opened on a phone; by day and by night and at three widths, what it says is there and can be reached."
+    tab = browser.new_page(viewport={"width": 390, "height": 900})
     asked, complaints = [], []
     tab.on("request", lambda r: asked.append(r.url) if not r.url.startswith(("file:", "data:")) else None)
     tab.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
@@ -74,8 +73,11 @@ def test_in_a_browser(page, width, scheme, browser):
     tab.on("dialog", lambda d: (complaints.append(d.message), d.dismiss()))
     tab.goto(page.as_uri(), wait_until="load")
     tab.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
-    assert tab.evaluate("document.documentElement.scrollWidth") <= width and not tab.evaluate(CUT_OFF)
-    assert tab.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0 && i.alt.length > 10)")
+    for width, scheme in itertools.product((390, 320, 1200), ("light", "dark")):
+        tab.set_viewport_size({"width": width, "height": 900})
+        tab.emulate_media(color_scheme=scheme)
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width and not tab.evaluate(CUT_OFF)
+        assert tab.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0 && i.alt.length > 10)")
     assert tab.locator("img").count() == 2 * 3 + 10
     titles = tab.locator("h1, h2").all_inner_texts()
     assert titles[:3] == ["Learning rules compared", "2 cells failed", "The answer"]
@@ -125,6 +127,7 @@ STUDIES = {  # what a study may be, which section its page lacks, and what it sa
 
 
 @pytest.mark.parametrize("kind", STUDIES)
+@pytest.mark.usefixtures("png_alone")
 def test_other_studies_have_a_page_too(kind, tmp_path, capfd):
     settings, without, said = STUDIES[kind]
     small = dict(tasks=("digits",), classes=(3,), epochs=1, hidden=(8,)) | settings
@@ -241,6 +244,7 @@ def test_latex_compiles(page, tmp_path):
     assert done.returncode == 0, done.stdout[-2000:]
 
 
+@pytest.mark.usefixtures("png_alone")
 def test_is_made_again_without_training_and_the_same(page, folder, monkeypatch):
     "Nothing is trained again: with a step of training impossible, the same page comes out."
     again = shutil.copytree(folder, folder.with_name("copy"), dirs_exist_ok=True)
@@ -252,6 +256,7 @@ def test_is_made_again_without_training_and_the_same(page, folder, monkeypatch):
     assert text == unfailed.replace(folder.name, again.name)
 
 
+@pytest.mark.usefixtures("png_alone")
 def test_a_report_on_filters_shows_them_and_what_they_were_trained_with(tmp_path):
     "First filters before and after training as pictures of their window; the rates and units of the network."
     how = dict(tasks=("digits",), classes=(2,), seeds=2, epochs=1, net="c4k3 pool2", perturbations=("fgsm:8/255",))

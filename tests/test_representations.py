@@ -96,7 +96,7 @@ def test_noise_ceiling(method):
     np.testing.assert_allclose(noise_ceiling(r, method), other, atol=1e-8)
 
 
-@pytest.mark.parametrize("method", ["cosine", "spearman"])
+@pytest.mark.parametrize("method", ["cosine", pytest.param("spearman", marks=pytest.mark.weekly)])
 def test_bootstrap(method):
     "One fixed RDM against those of 8 replicas: the bootstraps spread as rsatoolbox's do, as far as 400 draws allow."
     truth, draws = answers(1, 14, 20), 400
@@ -139,7 +139,7 @@ def test_rsatoolbox_there_and_back():
     np.testing.assert_allclose(from_rsatoolbox(made).vectors[0], made.dissimilarities[0])
 
 
-@pytest.mark.parametrize("method", ["cosine", "spearman"])
+@pytest.mark.parametrize("method", ["cosine", pytest.param("spearman", marks=pytest.mark.weekly)])
 def test_inference_over_subjects_and_items(method):
     "Two models against 7 subjects: rsatoolbox's estimates, noise ceiling and, as far as 150 draws allow, its errors."
     truth, draws = answers(1, 14, 20), 150

@@ -17,6 +17,7 @@ from bioplaus.rule import make_rule
 from bioplaus.similarity import cka, cka_table
 from bioplaus.tables import accuracy_table, difference_table, means_table, measures
 from bioplaus.training import evaluate, fit
+from short import short
 
 N, SEED, SOME = 1010, 3, torch.tensor([1009, 7, 500, 1000, 31])
 
@@ -29,9 +30,7 @@ def world():
     return fit(rule, task, epochs=1, progress=False).rule, task.x_test[:N], task.y_test[:N]
 
 
-def quick(name):
-    kind = known()[name]()
-    return replace(kind, queries=20) if kind.slow else kind
+def quick(name): return short(known()[name]())
 
 
 @functools.cache
@@ -166,7 +165,7 @@ def test_callbacks_mark_what_has_collapsed():
     rule.net.biases[0].data[2] = float("inf")  # and a replica that has diverged
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = Geometry(task.x_valid, task.y_valid)(type("Run", (), {"rule": rule}))
+        found = Geometry(task.x_valid, task.y_valid)(type("Run", (), {"rule": rule, "history": None}))
     assert found["collapsed_1"].tolist()[:2] == [0, 1] and found["dimensions_1"].isnan().tolist()[:2] == [False, True]
 
 
