@@ -33,8 +33,8 @@ def test_options_of_one_name_are_one_option():
     assert all(inspect.signature(COMMANDS[n]).parameters["hidden"].annotation == cli.Hidden for n in training)
 
 
-@pytest.mark.parametrize("words", [("--task", "--hidden"), ("--tasks", "--hidden"), ("--task", "--sizes"),
-                                   ("--tasks", "--sizes")])
+@pytest.mark.parametrize("words", [("--task", "--sizes"), ("--tasks", "--hidden"), *(
+    pytest.param(w, marks=pytest.mark.weekly) for w in (("--task", "--hidden"), ("--tasks", "--sizes")))])
 def test_every_word_works_on_every_command(words, tmp_path):
     task, layers = words
     net = "64,5,3" if layers == "--sizes" else "5"

@@ -13,7 +13,7 @@ from bioplaus.estimator import RuleClassifier
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("rule, epochs", [
-    ("backprop", 30), pytest.param("fa", 50, marks=pytest.mark.weekly), ("softhebb", 15)])
+    ("backprop", 30), *(pytest.param(*few, marks=pytest.mark.weekly) for few in (("fa", 50), ("softhebb", 15)))])
 def test_scikit_learns_own_checks_pass(rule, epochs):
     told = check_estimator(RuleClassifier(rule, epochs=epochs), on_fail=None, on_skip=None)
     assert len(told) > 40 and not [(t["check_name"], t["exception"]) for t in told if t["status"] == "failed"]
