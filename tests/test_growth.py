@@ -319,7 +319,7 @@ def test_on_the_command_line(tmp_path):
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == code, done.stderr
         return done.stdout, done.stderr
-    bioplaus("--seeds", "3", "--perturb", "gaussian:0.3")
+    bioplaus("--seeds", "3", "--perturb", "gaussian:0.3", "--no-report")
     more = ("--seeds", "0,1,2,3,4", "--perturb", "gaussian:0.3", "--perturb", "pgd:0.1", "--mediators", "weight-norm")
     out, _ = bioplaus(*more, "--dry-run", "--json")
     assert json.loads(out.splitlines()[-1])["plan"] == {
@@ -328,7 +328,7 @@ def test_on_the_command_line(tmp_path):
     out, said = bioplaus(*more)
     assert out and "kept: 6 networks in 2 cells" in said and "5 seeds" in (tmp_path / "report.html").read_text()
     assert "(0, 1, 2, 3, 4)" not in out and whole(tmp_path)
-    _, said = bioplaus("--seeds", "3", "--perturb", "gaussian:0.3")
+    _, said = bioplaus("--seeds", "3", "--perturb", "gaussian:0.3", "--no-report")
     assert "not shown: seeds 3-4; pgd:0.1; weight-norm" in said and whole(tmp_path)
     assert "given twice" in bioplaus("--seeds", "0,1,1", code=2)[1]
     assert "--seeds must be a comma-separated list" in bioplaus("--seeds", "1,x", code=2)[1]
