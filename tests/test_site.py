@@ -369,6 +369,14 @@ def test_what_is_wider_than_a_phone_shows_that_it_goes_on(name, browser, address
     tab.close()
 
 
+@pytest.mark.parametrize("name", ["control.html", "stats.html", "equilibrium.html"])
+def test_equations_break_on_a_phone(name, browser, address):
+    tab, *_ = opened(browser, address + name, 390)
+    lines = tab.evaluate("[...document.querySelectorAll('.katex-display')].map(e => [e.scrollWidth, e.clientWidth])")
+    assert lines and all(wide <= room + 1 for wide, room in lines), lines
+    tab.close()
+
+
 # words of a first column that stand in two lines, though nothing in them is a hyphen
 FIRST = "main td:first-child, main tbody th:first-child, main .zoo b"
 BROKEN = """first => [...document.querySelectorAll(first)].flatMap(cell => {
