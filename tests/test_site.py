@@ -369,6 +369,21 @@ def test_what_is_wider_than_a_phone_shows_that_it_goes_on(name, browser, address
     tab.close()
 
 
+@pytest.mark.parametrize("width", [1000, 1200, 1366, 1600])
+def test_a_line_of_76_columns_fits(width, browser, address):
+    tab, *_ = opened(browser, address + "tutorials/tour.html", width)
+    room, letter = tab.evaluate("""() => {
+        const code = [...document.querySelectorAll("main pre code")].find(e => e.checkVisibility())
+        const style = getComputedStyle(code.parentElement), ruler = document.createElement("span")
+        ruler.textContent = "0".repeat(100)
+        code.append(ruler)
+        return [code.parentElement.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight),
+                ruler.getBoundingClientRect().width / 100]
+    }""")
+    assert room / letter >= 76
+    tab.close()
+
+
 @pytest.mark.parametrize("name", ["control.html", "stats.html", "equilibrium.html"])
 def test_equations_break_on_a_phone(name, browser, address):
     tab, *_ = opened(browser, address + name, 390)
