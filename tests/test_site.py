@@ -257,6 +257,11 @@ ONE_OF_EACH_COLOUR = """() => {
 }"""
 
 
+CHAPTERS = {name for name, f in NBS.items() if f.parent.name == "nbs" and "http-equiv" not in f.read_text("utf-8")}
+FIRST_PICTURE = """() => Math.min(...[...document.querySelectorAll("main img, main svg")]
+    .map(e => e.getBoundingClientRect()).filter(at => at.height > 50).map(at => at.top + scrollY))"""
+
+
 @everywhere
 def test_in_a_browser(page, browser, axe, address):
     "Opened on a phone, by day and by night; then in a wide window, which is no other page: so it is loaded once."
@@ -268,6 +273,7 @@ def test_in_a_browser(page, browser, axe, address):
     looked_at(tab, page, "dark", 1200)
     toggle(tab)
     looked_at(tab, page, "light", 1200)
+    if page.stem in CHAPTERS: assert tab.evaluate(FIRST_PICTURE) < 800, "the first screen shows no picture"
     tab.evaluate(axe)
     accessible(tab, "both", {"rules": {"color-contrast": {"enabled": False}}})
     tab.evaluate(ONE_OF_EACH_COLOUR)
