@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['PIECE', 'WIDEST', 'SCHEDULES', 'OPTIMIZERS', 'MOST_EPOCHS', 'ADAM', 'CHECKPOINT', 'HISTORY', 'GATHERED', 'piece_for',
            'evaluate', 'Recipe', 'Settings', 'by_layer', 'label', 'checked_settings', 'default_lr', 'make_optimizer',
-           'stepper', 'scheduled', 'code_of', 'describe', 'differences', 'Past', 'Run', 'OtherSettings', 'save_model',
-           'untrained', 'load_run', 'gathered', 'chosen_products', 'compiled', 'train_epoch', 'StopTraining',
-           'Diverged', 'check_batch', 'augmentation', 'placeless', 'say_versions', 'fit', 'ending']
+           'Rates', 'stepper', 'scheduled', 'code_of', 'describe', 'differences', 'Past', 'Run', 'OtherSettings',
+           'save_model', 'untrained', 'load_run', 'gathered', 'chosen_products', 'compiled', 'train_epoch',
+           'StopTraining', 'Diverged', 'check_batch', 'augmentation', 'placeless', 'say_versions', 'fit', 'ending']
 
 # %% ../nbs/22_training.ipynb #imports
 import copy, inspect, io, json, math, time, warnings
@@ -207,6 +207,19 @@ def make_optimizer(rule: Rule, optimizer, lr) -> torch.optim.Optimizer:
     fused = rule.net.weights[0].device.type in ("cpu", "cuda")
     return OPTIMIZERS[optimizer](groups, lr=1.0, fused=fused)  # each group brings its own rate
 
+class Rates:
+    "Groups and their rates: all of SGD without momentum. Torch's own would import a compiler, which takes a second."
+    def __init__(self, groups: list[dict]): self.param_groups = groups
+    def state_dict(self) -> dict: return {"state": {}, "param_groups": self.param_groups}
+
+    def load_state_dict(self, held: dict):
+        if held["state"]: raise ValueError("SGD without momentum keeps none")
+
+def _maker(rule: Rule, optimizer, settings: Settings) -> Callable:
+    "What makes the optimiser of `fit`."
+    if settings.optimizer == "sgd": return partial(Rates, rule.param_groups(settings.lr))
+    return partial(make_optimizer, rule, optimizer, settings.lr)
+
 # %% ../nbs/22_training.ipynb #descend
 def _rate_of(lr, p: Tensor):
     "A number as it is; one for each replica, (S,), in the shape that multiplies `p`."
@@ -228,7 +241,7 @@ def _descent(groups: list[dict], by_replica: list | None) -> Callable:
 
 # %% ../nbs/22_training.ipynb #stepper
 def stepper(
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | Rates,
     replica_lr: list | None = None, # for each replica a rate for each layer, or None
     plain: bool = False,            # the optimiser is SGD without momentum, decay or anybody who looks at gradients
 ) -> Callable:
@@ -236,7 +249,7 @@ def stepper(
     groups = optimizer.param_groups
     params = [p for g in groups for p in g["params"]]
     by_replica = None if replica_lr is None else list(torch.tensor(replica_lr).to(params[0]).T)
-    if plain: return _descent(groups, by_replica)
+    if plain or isinstance(optimizer, Rates): return _descent(groups, by_replica)
 
     @ungraded
     def step(changes: dict):
@@ -250,7 +263,7 @@ def stepper(
 # %% ../nbs/22_training.ipynb #scheduled
 def scheduled(
     step: Callable,       # makes given changes: see `stepper`
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | Rates,
     schedule: str | list, # a name in `SCHEDULES`, or one for each layer
     done: int,     # steps taken before
     total: int,    # steps there will be
@@ -386,7 +399,7 @@ def save_model(
     write_tensors(file, tensors, head)
 
 # %% ../nbs/22_training.ipynb #save-checkpoint
-def _save(run: Run, optimizer: torch.optim.Optimizer):
+def _save(run: Run, optimizer: torch.optim.Optimizer | Rates):
     "Write the checkpoint of `run`, whole or not at all, and the history beside it as CSV."
     if run.path is None: return
     state = {}
@@ -448,7 +461,7 @@ def _load_weights(rule: Rule, tensors: dict, path: Path):
         why = " ".join(str(e).split())
         raise BadInput(f"{path} does not fit this network ({rule.net.extra_repr()}): {why}") from e
 
-def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict):
+def _load_optimizer(optimizer: torch.optim.Optimizer | Rates, tensors: dict):
     "Put the stored state into `optimizer`."
     state = {}
     for k, v in _part(tensors, "optim.").items():
@@ -847,7 +860,7 @@ def fit(
     settings = checked_settings(rule, recipe, seed)
     _fitted_to(rule, task, settings.batch_size)
     run = Run(rule, describe(rule, task, settings, **_own(recipe)), path=out if out is None else as_path(out))
-    make = partial(make_optimizer, rule, optimizer, settings.lr)
+    make = _maker(rule, optimizer, settings)
     how = dict(total=_steps(task, settings, epochs), desc=rule.name, disable=not progress, unit="step", leave=False)
     with ending(run, callbacks), progress_bar(**how) as bar:
         _diagnosed(run, task, bar, partial(_train, run, task, settings, make, augment, callbacks, bar, compile))
@@ -909,7 +922,7 @@ def _train(run: Run, task: Task, settings: Settings, make: Callable, augment, ca
     bar.update(done)
     if finished: return
     x = run.rule.transform(task.x_train) if augment is None else task.x_train
-    step = stepper(optimizer, settings.replica_lr, settings.optimizer == "sgd")
+    step = stepper(optimizer, settings.replica_lr)
     step = scheduled(step, optimizer, settings.schedule, done, bar.total)
     learn = compiled(run.rule, x, task.y_train, settings) if compile else None
     while not run.stopped and run.epoch < settings.epochs:

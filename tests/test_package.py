@@ -44,6 +44,13 @@ def test_the_public_face_is_lazy():
     with pytest.raises(AttributeError, match="no attribute 'fitt'"): print(bioplaus.fitt)
 
 
+def test_a_training_loads_no_compiler():
+    "torch's own SGD would: that takes as long as torch itself."
+    python("-c", "import sys; sys.argv = 'bioplaus train fa --task digits --epochs 1 --json'.split()\n"
+                 "from bioplaus.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+                 "assert 'torch' in sys.modules and 'torch._dynamo' not in sys.modules")
+
+
 def test_names_come_without_torch():
     python("-c", "import sys, bioplaus, bioplaus.core, bioplaus.cli; assert 'torch' not in sys.modules")
 
