@@ -163,7 +163,7 @@ def statistics_table(
         "d_z": found.d_z.map(_size), "p": found.p.map(p), "p (Holm)": found.holm.map(p),
     })
 
-def _size(d_z: float) -> str: return "–" if np.isnan(d_z) else f"{d_z:+.2f}"  # see METHOD
+def _size(d_z: float) -> str: return f"{d_z:+.2f}" if abs(d_z) < LARGEST else "–"  # see METHOD
 
 INTERVAL = ("the 95% interval of the mean is Student’s t for fewer than six seeds; from six on it holds the means that "
             "the permutation test does not reject, and so it leaves out 0 exactly where p ≤ 0.05")
