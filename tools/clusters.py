@@ -251,7 +251,7 @@ def a_worker_joins_late(d):
 def the_bar_counts_workers(d):
     "The progress bar says how many workers compute."
     c = calm()
-    err = fine(ran(d, scheduler=c.address, progress=True))
+    err = fine(ran(d, scheduler=c.address, progress=True, settings=LONG | {"epochs": 100}))  # a line each ten seconds
     assert "2 workers" in err, err[-300:]
 
 
